@@ -1,0 +1,50 @@
+# mqfs: make            the programs, in build/
+#       make check      C and mount tests, under 60 s
+#       make test       everything, with the official clients of other languages
+#       make debug      the same programs under ASan+UBSan, in build/debug/
+#       make install    PREFIX=/usr/local DESTDIR=
+CC      ?= cc
+O       ?= build
+CFLAGS  ?= -O2 -g
+PKGS     = libuv zlib fuse3
+WARN     = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
+           -Wvla -Wformat=2 -Wundef -Wwrite-strings -Wcast-qual -Wno-unused-parameter
+ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DFUSE_USE_VERSION=314 -I. -pthread \
+           $(WARN) $(if $(WERROR)$(CI),-Werror) $(shell pkg-config --cflags $(PKGS)) $(SANITIZE) $(CFLAGS)
+ALL_LIBS = $(shell pkg-config --libs $(PKGS)) -linih -larchive -pthread $(SANITIZE)
+
+ROOMS    = common common/remoting store broker namesrv fs
+SRC      = $(foreach d,$(ROOMS),$(wildcard $d/*.c))
+OBJ      = $(SRC:%.c=$O/%.o)
+PROGRAMS = $(patsubst tools/%.c,$O/%,$(wildcard tools/*.c))
+UNIT     = $(patsubst %.c,$O/%,$(wildcard tests/unit/*.c))
+BENCH    = $(patsubst %.c,$O/%,$(wildcard tests/bench/*.c))
+
+all: $(PROGRAMS)
+
+$O/libmqfs.a: $(OBJ)
+	@rm -f $@
+	@ar rcs $@ $(OBJ)
+
+$(PROGRAMS): $O/%: $O/tools/%.o $O/libmqfs.a
+	$(CC) $(LDFLAGS) -o $@ $< $O/libmqfs.a $(ALL_LIBS)
+
+$(UNIT) $(BENCH): $O/%: $O/%.o $O/libmqfs.a
+	$(CC) $(LDFLAGS) -o $@ $< $O/libmqfs.a $(ALL_LIBS)
+
+$O/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+unit: $(UNIT)
+bench-programs: $(BENCH)
+
+debug:
+	$(MAKE) O=build/debug CFLAGS="-O1 -g -fno-omit-frame-pointer" SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined" all unit
+
+clean:
+	rm -rf build
+
+.PHONY: all unit bench-programs debug clean
+.SECONDARY:
+-include $(shell find $O -name '*.d' 2>/dev/null)

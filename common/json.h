@@ -1,0 +1,88 @@
+/* JSON in the dialect that RocketMQ speaks: Fastjson's. Map keys may be bare
+ * integers ({0:"a"}) or whole objects ({{"topic":"t"}:5}); readers must also
+ * take what Fastjson 1 took (single quotes, bare names as keys, trailing commas,
+ * comments), because old clients and old files write it. See docs/protocol.md.
+ *
+ * Reading builds a tree in an arena. Depth, nodes and bytes are bounded; broken
+ * text gives -EBADMSG and never more. Writing goes straight to a buf. */
+#ifndef COMMON_JSON_H
+#define COMMON_JSON_H
+
+#include "common/arena.h"
+#include "common/buf.h"
+
+#define JSON_DEPTH_MAX 64
+
+enum json_type { JSON_NULL, JSON_BOOL, JSON_INT, JSON_DOUBLE, JSON_TEXT, JSON_ARRAY, JSON_OBJECT };
+
+struct json {
+    enum json_type type;
+    union {
+        bool b;
+        int64_t i;
+        double d;
+        struct str s;            /* unescaped UTF-8; also NUL-terminated */
+        struct json *child;      /* first element or member */
+    };
+    struct json *next;           /* next sibling */
+    struct json *key;            /* of a member: TEXT for quoted and bare names, INT for integer keys, OBJECT */
+};
+
+/* Parses one value with nothing but blanks after it. 0, -EBADMSG, or -ENOMEM.
+ * The tree and its texts live in a; text need not outlive the call. */
+int json_parse(struct arena *a, struct str text, struct json **out);
+
+/* Members and their loose values, as Fastjson converts: text "6", 6.0 and true
+ * for numbers, 1/"true" for booleans, numbers for text. A missing or null member
+ * (or obj NULL, or not an object) gives the default. */
+const struct json *json_member(const struct json *obj, const char *name);
+int64_t json_int(const struct json *obj, const char *name, int64_t def);
+bool json_bool(const struct json *obj, const char *name, bool def);
+double json_double(const struct json *obj, const char *name, double def);
+struct str json_str(const struct json *obj, const char *name);     /* empty (p NULL) when absent; a number member gives its digits only if it was written as text: use json_int */
+
+/* One value on its own, same conversions. */
+int64_t json_as_int(const struct json *v, int64_t def);
+struct str json_as_str(const struct json *v);
+
+#define json_each(it, parent) \
+    for (const struct json *it = (parent) ? (parent)->child : NULL; it; it = it->next)
+
+/* The writer: commas, escapes and nesting are its business. Member order is the
+ * caller's (Fastjson sorts by name: write them so). */
+struct json_writer {
+    struct buf *out;
+    unsigned depth;
+    bool pretty;                 /* tabs and newlines, as Apache's config files have */
+    bool quote_int_keys;         /* standard JSON: {"0":..}; for routes asked by clients >= 4.9.4 */
+    bool comma[JSON_DEPTH_MAX + 2];
+    bool in_key;
+};
+
+void jw_init(struct json_writer *w, struct buf *out, bool pretty);
+void jw_object(struct json_writer *w);
+void jw_object_end(struct json_writer *w);
+void jw_array(struct json_writer *w);
+void jw_array_end(struct json_writer *w);
+void jw_key(struct json_writer *w, const char *name);
+void jw_key_str(struct json_writer *w, struct str name);
+void jw_key_int(struct json_writer *w, int64_t key);
+/* An object as a key: jw_key_object(w); jw_object(w); ...; jw_object_end(w); jw_key_object_end(w); value */
+void jw_key_object(struct json_writer *w);
+void jw_key_object_end(struct json_writer *w);
+void jw_str(struct json_writer *w, struct str s);
+void jw_text(struct json_writer *w, const char *z);
+void jw_int(struct json_writer *w, int64_t v);
+void jw_bool(struct json_writer *w, bool v);
+void jw_double(struct json_writer *w, double v);      /* always with a fraction: 0.0 */
+void jw_null(struct json_writer *w);
+/* Writes a parsed value again, as it was (unknown members kept across a rewrite). */
+void jw_value(struct json_writer *w, const struct json *v);
+
+/* key and value in one line. */
+static inline void jw_kstr(struct json_writer *w, const char *k, struct str v) { jw_key(w, k); jw_str(w, v); }
+static inline void jw_ktext(struct json_writer *w, const char *k, const char *v) { jw_key(w, k); jw_text(w, v); }
+static inline void jw_kint(struct json_writer *w, const char *k, int64_t v) { jw_key(w, k); jw_int(w, v); }
+static inline void jw_kbool(struct json_writer *w, const char *k, bool v) { jw_key(w, k); jw_bool(w, v); }
+
+#endif

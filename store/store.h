@@ -1,0 +1,175 @@
+/* The store: commit log, consume queues, checkpoint, recovery, in Apache
+ * RocketMQ's own files. It knows nothing of the network, of topics' settings or
+ * of groups; a queue is a topic name and a number.
+ *
+ * Ways to get hurt:
+ * - One process per directory: the file "lock" is held; a second open fails.
+ * - What store_get and store_read give points into mapped files; it stays valid
+ *   until store_release, whatever is deleted meanwhile.
+ * - store_append and store_get may be called from any thread. Appends take one
+ *   short lock; nothing in it waits for a disk, except the rare roll to a new
+ *   file that could not be allocated ahead.
+ * - Reads of pages that are not in memory would make a network loop wait:
+ *   ask result.cold, and then do them on a worker (store_touch). */
+#ifndef STORE_STORE_H
+#define STORE_STORE_H
+
+#include <sys/uio.h>
+#include "common/message.h"
+
+struct store;
+struct store_queue;
+
+#define STORE_DELAY_LEVELS_MAX 64
+
+struct store_conf {
+    const char *root;                    /* storePathRootDir */
+    const char *commit_log;              /* storePathCommitLog; NULL or "": root/commitlog */
+    int64_t commit_log_file_size;        /* mappedFileSizeCommitLog, 1 GiB */
+    int64_t consume_queue_file_size;     /* mappedFileSizeConsumeQueue, rounded up to a multiple of 20 here */
+    int32_t max_message_size;            /* body, maxMessageSize */
+    bool sync_flush;                     /* flushDiskType=SYNC_FLUSH */
+    int32_t flush_interval_ms;           /* flushIntervalCommitLog */
+    int32_t flush_least_pages;           /* flushCommitLogLeastPages */
+    int32_t flush_thorough_ms;           /* flushCommitLogThoroughInterval */
+    int32_t flush_queue_interval_ms;     /* flushIntervalConsumeQueue */
+    bool check_crc_on_recover;           /* checkCRCOnRecover */
+    int64_t hot_bytes;                   /* what lies further from the log's end counts as cold */
+    /* Delay of each level in ms (messageDelayLevel), [1..n]: recovery needs it to rebuild the deliver
+     * times that the schedule topic's queues keep instead of tag codes. */
+    int64_t delay_ms[STORE_DELAY_LEVELS_MAX + 1];
+    int n_delay;
+};
+
+/* Opens or creates the store in conf->root: takes the lock, loads, recovers (to the
+ * first broken record after a crash, logging what it dropped), starts the flush and allocation threads. The texts
+ * of conf are copied. 0 or -errno with a sentence in f (-EBUSY: another process has it). */
+int store_open(const struct store_conf *conf, struct store **out, struct fault *f);
+/* Flushes everything, writes the checkpoint, removes "abort", gives back the lock. All appends must have ended. */
+int store_close(struct store *s);
+
+/* The queue, made in memory when new (its files come with the first append). The handle is
+ * stable until store_delete_topic of its topic or store_close. NULL without memory. Any thread. */
+struct store_queue *store_queue(struct store *s, struct str topic, int32_t queue_id);
+/* The same, but NULL when it neither exists in memory nor on disk. */
+struct store_queue *store_queue_find(struct store *s, struct str topic, int32_t queue_id);
+/* Calls each(arg, topic, queue_id) for every queue that exists; any thread; not while holding locks that an append may need. */
+void store_each_queue(struct store *s, void (*each)(void *arg, struct str topic, int32_t queue_id), void *arg);
+/* Removes the topic's consume queues, memory and files. The messages stay in the log until they expire.
+ * Handles of its queues become invalid after all store_get results on them are released: the caller sees
+ * to it that none is used. */
+int store_delete_topic(struct store *s, struct str topic);
+
+/* ---- append ---- */
+struct store_put {
+    int64_t physical_offset;
+    int64_t queue_offset;
+    int64_t store_timestamp;     /* ms */
+    int64_t end;                 /* log offset after the record: what to wait for with store_when_flushed */
+    uint32_t size;
+};
+/* Appends m to queue q. Set by the store: queue_offset, physical_offset, store_timestamp (of the record;
+ * m itself is not changed), body_crc. tags_code goes into the consume queue. After it returns the
+ * message is readable. 0; -EMSGSIZE (body over max_message_size, properties over PROPERTIES_MAX, or larger
+ * than a log file); -ENOSPC, -EIO (writes are off: f says why and until when). */
+int store_append(struct store *s, struct store_queue *q, const struct message *m, int64_t tags_code,
+                 struct store_put *out, struct fault *f);
+/* n messages of one queue, consecutive in log and queue, all or none. out[n]. */
+int store_append_batch(struct store *s, struct store_queue *q, const struct message *m, const int64_t *tags_codes,
+                       int n, struct store_put *out, struct fault *f);
+/* Calls cb(arg, ok) once the log is on disk up to offset end; at once (before it returns, true) when it already is.
+ * ok false: the disk failed or timeout_ms passed (FLUSH_DISK_TIMEOUT). On the flush thread. One sync serves all that wait. */
+bool store_when_flushed(struct store *s, int64_t end, int timeout_ms, void (*cb)(void *arg, bool ok), void *arg);
+
+/* ---- read ---- */
+enum store_status {            /* Apache's GetMessageStatus, by the same names */
+    STORE_FOUND,
+    STORE_NO_MATCHED_MESSAGE,
+    STORE_NO_MESSAGE_IN_QUEUE,
+    STORE_NO_MATCHED_LOGIC_QUEUE,
+    STORE_OFFSET_TOO_SMALL,
+    STORE_OFFSET_OVERFLOW_ONE,
+    STORE_OFFSET_OVERFLOW_BADLY,
+    STORE_MESSAGE_WAS_REMOVING,
+    STORE_OFFSET_FOUND_NULL,
+};
+
+struct store_filter {          /* both may be NULL */
+    /* By what the queue entry holds; false: not wanted. */
+    bool (*by_tags_code)(void *arg, int64_t tags_code);
+    /* By the record itself; called only for entries that passed the first. */
+    bool (*by_record)(void *arg, const char *record, uint32_t size);
+    void *arg;
+};
+
+struct store_limits {
+    int32_t max_messages;
+    int32_t max_bytes;             /* at least one message is given, whatever its size */
+    int32_t max_messages_cold, max_bytes_cold;   /* once the first message is cold */
+    int32_t max_scan;              /* queue entries looked at */
+};
+
+struct store_result {              /* malloc'd by store_get, given back by store_release */
+    enum store_status status;
+    int64_t next_begin, min, max;
+    int n_messages;
+    int64_t bytes;
+    bool cold;                     /* some of it may not be in memory: touch it on a worker before sending */
+    int n_iov;                     /* adjacent records are one extent */
+    struct iovec *iov;             /* into the mapped log */
+    int64_t last_store_timestamp;  /* of the last message given */
+};
+
+/* Messages of q from queue offset `offset` on. Status and next_begin as Apache's getMessage has them.
+ * NULL only without memory. Any thread. */
+struct store_result *store_get(struct store *s, struct store_queue *q, int64_t offset,
+                               const struct store_limits *limits, const struct store_filter *filter);
+/* The record at a commit log offset (size 0: read it from the record), as one extent, or -ENOENT when no
+ * record starts there any more or yet. Result in *out, to be released. Any thread. */
+int store_read(struct store *s, int64_t physical_offset, uint32_t size, struct store_result **out);
+void store_touch(const struct store_result *r);    /* brings its pages into memory; may wait for the disk */
+void store_release(void *result);                  /* a struct store_result; NULL is allowed. Any thread. */
+
+/* One entry of a queue: 0, -ENOENT outside min..max. */
+struct store_entry {
+    int64_t physical_offset;
+    uint32_t size;
+    int64_t tags_code;
+};
+int store_entry(struct store *s, struct store_queue *q, int64_t offset, struct store_entry *out);
+
+int64_t store_queue_min(struct store *s, struct store_queue *q);
+int64_t store_queue_max(struct store *s, struct store_queue *q);         /* next to be written */
+/* Store time of the message at offset; -1 when there is none. Reads the log: may be cold. */
+int64_t store_time_at(struct store *s, struct store_queue *q, int64_t offset);
+int64_t store_queue_last_time(struct store *s, struct store_queue *q);   /* of the last message, 0 when none; never cold */
+/* Queue offset for a time as SEARCH_OFFSET_BY_TIMESTAMP defines it (ConsumeQueue.binarySearchInQueueByTime). Reads the log. */
+int64_t store_offset_at_time(struct store *s, struct store_queue *q, int64_t timestamp_ms, bool upper);
+
+/* Called after an append made messages up to queue offset max-1 readable, outside the append lock, on
+ * the appending thread. One listener; set before the first append. */
+void store_on_arrival(struct store *s, void (*fn)(void *ctx, struct store_queue *q, int64_t max), void *ctx);
+/* The owner's own word on a queue (its hold list). */
+void store_queue_set_data(struct store_queue *q, void *data);
+void *store_queue_data(const struct store_queue *q);
+
+/* ---- state ---- */
+struct store_stats {
+    int64_t log_min, log_max;          /* commit log offsets */
+    int64_t flushed;                   /* on disk up to here */
+    int64_t appended_messages, appended_bytes;   /* since open */
+    int64_t append_refused;
+    int64_t got_messages, got_bytes, get_found, get_missed;
+    int64_t earliest_store_timestamp;  /* of the first message in the log; -1: none */
+    int64_t last_store_timestamp;
+    bool writable;
+    char why_not[200];                 /* when not writable */
+    double disk_used_ratio;            /* of the log's file system, 0..1 */
+    int64_t boot_timestamp;
+};
+void store_stats(struct store *s, struct store_stats *out);
+const char *store_root(const struct store *s);
+int32_t store_delay_levels(const struct store *s);
+int64_t store_delay_ms(const struct store *s, int level);          /* level clamped to 1..n */
+
+#endif
