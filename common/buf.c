@@ -1,0 +1,248 @@
+#include "common/buf.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <strings.h>
+
+#include "common/be.h"
+
+static bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
+
+struct str str_trim(struct str s)
+{
+    while (s.n && is_blank(s.p[0]))
+        s.p++, s.n--;
+    while (s.n && is_blank(s.p[s.n - 1]))
+        s.n--;
+    return s;
+}
+
+char *str_dup(struct str s)
+{
+    char *z = malloc(s.n + 1);
+    if (!z)
+        return NULL;
+    if (s.n)
+        memcpy(z, s.p, s.n);
+    z[s.n] = 0;
+    return z;
+}
+
+bool str_copy(char *dst, size_t cap, struct str s)
+{
+    if (s.n >= cap || (s.n && memchr(s.p, 0, s.n))) {
+        if (cap)
+            dst[0] = 0;
+        return false;
+    }
+    if (s.n)
+        memcpy(dst, s.p, s.n);
+    dst[s.n] = 0;
+    return true;
+}
+
+int str_i64(struct str s, int64_t *out)
+{
+    bool negative = false;
+    uint64_t v = 0;
+
+    s = str_trim(s);
+    if (s.n && (s.p[0] == '-' || s.p[0] == '+')) {
+        negative = s.p[0] == '-';
+        s.p++, s.n--;
+    }
+    if (!s.n)
+        return -EINVAL;
+    for (size_t i = 0; i < s.n; i++) {
+        if (s.p[i] < '0' || s.p[i] > '9')
+            return -EINVAL;
+        if (__builtin_mul_overflow(v, 10u, &v) || __builtin_add_overflow(v, (unsigned)(s.p[i] - '0'), &v))
+            return -ERANGE;
+    }
+    if (v > (uint64_t)INT64_MAX + negative)
+        return -ERANGE;
+    *out = negative ? (int64_t)(0 - v) : (int64_t)v;
+    return 0;
+}
+
+int str_i32(struct str s, int32_t *out)
+{
+    int64_t v;
+    int rc = str_i64(s, &v);
+    if (rc)
+        return rc;
+    if (v < INT32_MIN || v > INT32_MAX)
+        return -ERANGE;
+    *out = (int32_t)v;
+    return 0;
+}
+
+int str_bool(struct str s, bool *out)
+{
+    s = str_trim(s);
+    if (s.n == 4 && strncasecmp(s.p, "true", 4) == 0)
+        *out = true;
+    else if (s.n == 5 && strncasecmp(s.p, "false", 5) == 0)
+        *out = false;
+    else
+        return -EINVAL;
+    return 0;
+}
+
+int32_t str_java_hash(struct str s)
+{
+    uint32_t h = 0;
+    size_t i = 0;
+
+    while (i < s.n) {
+        unsigned char c = (unsigned char)s.p[i];
+        uint32_t cp = c;
+        size_t more = c < 0x80 ? 0 : c < 0xE0 ? 1 : c < 0xF0 ? 2 : 3;
+
+        if (more) {
+            if (more > s.n - i - 1)
+                more = s.n - i - 1;     /* cut text: what is there counts */
+            cp = c & (0x3Fu >> more);
+            for (size_t k = 1; k <= more; k++)
+                cp = cp << 6 | ((unsigned char)s.p[i + k] & 0x3F);
+        }
+        i += 1 + more;
+        if (cp >= 0x10000) {            /* a surrogate pair is two code units */
+            cp -= 0x10000;
+            h = h * 31 + (0xD800 + (cp >> 10));
+            cp = 0xDC00 + (cp & 0x3FF);
+        }
+        h = h * 31 + cp;
+    }
+    return (int32_t)h;
+}
+
+void buf_free(struct buf *b)
+{
+    free(b->p);
+    *b = (struct buf){0};
+}
+
+char *buf_room(struct buf *b, size_t n)
+{
+    if (b->failed)
+        return NULL;
+    if (n > b->cap - b->n || !b->p) {
+        size_t cap = b->cap ? b->cap : 256;
+        char *p;
+
+        if (n > SIZE_MAX / 4 - b->n) {
+            b->failed = true;
+            return NULL;
+        }
+        while (cap - b->n < n)
+            cap *= 2;
+        p = realloc(b->p, cap);
+        if (!p) {
+            b->failed = true;
+            return NULL;
+        }
+        b->p = p;
+        b->cap = cap;
+    }
+    return b->p + b->n;
+}
+
+void buf_put(struct buf *b, const void *p, size_t n)
+{
+    char *to = n ? buf_room(b, n) : NULL;
+    if (!to)
+        return;
+    memcpy(to, p, n);
+    b->n += n;
+}
+
+void buf_puts(struct buf *b, const char *z) { buf_put(b, z, strlen(z)); }
+
+size_t fmt_i64(char out[21], int64_t v)
+{
+    char tmp[20];
+    uint64_t u = v < 0 ? 0 - (uint64_t)v : (uint64_t)v;
+    size_t n = 0, at = 0;
+
+    do {
+        tmp[n++] = (char)('0' + u % 10);
+        u /= 10;
+    } while (u);
+    if (v < 0)
+        out[at++] = '-';
+    while (n)
+        out[at++] = tmp[--n];
+    return at;
+}
+
+void buf_i64(struct buf *b, int64_t v)
+{
+    char tmp[21];
+    buf_put(b, tmp, fmt_i64(tmp, v));
+}
+
+void buf_be16(struct buf *b, uint16_t v)
+{
+    char t[2];
+    be16_put(t, v);
+    buf_put(b, t, 2);
+}
+
+void buf_be32(struct buf *b, uint32_t v)
+{
+    char t[4];
+    be32_put(t, v);
+    buf_put(b, t, 4);
+}
+
+void buf_be64(struct buf *b, uint64_t v)
+{
+    char t[8];
+    be64_put(t, v);
+    buf_put(b, t, 8);
+}
+
+void buf_vprintf(struct buf *b, const char *fmt, va_list ap)
+{
+    va_list again;
+    char *to = buf_room(b, 128);
+    int n;
+
+    if (!to)
+        return;
+    va_copy(again, ap);
+    n = vsnprintf(to, 128, fmt, ap);
+    if (n >= 128) {
+        to = buf_room(b, (size_t)n + 1);
+        if (to)
+            n = vsnprintf(to, (size_t)n + 1, fmt, again);
+    }
+    va_end(again);
+    if (n < 0 || !to)
+        b->failed = true;
+    else
+        b->n += (size_t)n;
+}
+
+void buf_printf(struct buf *b, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    buf_vprintf(b, fmt, ap);
+    va_end(ap);
+}
+
+char *buf_take(struct buf *b)
+{
+    char *p;
+
+    buf_put(b, "", 1);
+    p = b->failed ? NULL : b->p;
+    if (!p)
+        free(b->p);
+    *b = (struct buf){0};
+    return p;
+}
