@@ -1,0 +1,197 @@
+/* The broker: one governed RocketMQ broker over one store.
+ *
+ * This door has three parts: its life (open, run, stop), the verbs of
+ * governance, and what can be seen. The wire's admin requests, the tree and the
+ * programs all call the verbs here; none has logic of its own.
+ *
+ * Threads: everything here may be called from any thread but a network loop
+ * (verbs wait until the change is on disk). What comes back is copied out; no
+ * lock is held after a call returns. Verbs return 0 or -errno and fill f. */
+#ifndef BROKER_BROKER_H
+#define BROKER_BROKER_H
+
+#include <sys/types.h>
+#include "broker/config.h"
+#include "common/fault.h"
+#include "common/names.h"
+#include "store/store.h"
+
+struct broker;
+
+/* ---- life ---- */
+
+/* Opens store and tables, binds the ports; takes over *conf (filled by broker_config_load). conf_path may be
+ * NULL: then live changes of keys are kept in STORE/config/broker.properties. 0 or -errno with f. */
+int broker_open(struct broker_config *conf, const char *conf_path, struct broker **out, struct fault *f);
+int broker_run(struct broker *b, struct fault *f);      /* serves, registers with the name servers; returns */
+void broker_close(struct broker *b);                    /* unregisters, answers what is under way, flushes, frees */
+int broker_port(const struct broker *b);                /* main port in use */
+
+/* ---- who asks ---- */
+struct caller {
+    char user[64];       /* name of the Unix user, or "" for the wire */
+    char from[64];       /* "fuse:pid 123", "192.0.2.7:5000", "broker" */
+};
+
+/* ---- topics ---- */
+#define OWNER_MAX 64
+
+struct topic_info {
+    uint32_t id;                     /* stable while the topic exists; a directory cookie */
+    char name[TOPIC_NAME_MAX_LONG + 1];
+    int32_t read_queues, write_queues;
+    int32_t perm;                    /* 4 read, 2 write, 1 inherit */
+    int32_t sys_flag;
+    bool order;
+    bool multi_tag;                  /* topicFilterType MULTI_TAG */
+    bool system;
+    char owner[OWNER_MAX];           /* maintainer; "" when nobody */
+    char type[16];                   /* attribute message.type: NORMAL, FIFO, ... ("" when not set: NORMAL) */
+    int64_t last_time;               /* store time of its last message, ms; 0: none */
+    int64_t created;                 /* ms; 0 when not known (made before this process started) */
+};
+
+int broker_topic_get(struct broker *b, struct str topic, struct topic_info *out);      /* 0 or -ENOENT */
+/* The topic with the smallest id > after (start with 0), or -ENOENT at the end. System topics included. */
+int broker_topic_next(struct broker *b, uint32_t after, struct topic_info *out);
+size_t broker_topic_count(struct broker *b);
+
+/* What to make or change; a field of -1 (or NULL) leaves what is there, or the default for a new topic. */
+struct topic_change {
+    int32_t read_queues, write_queues, perm, sys_flag, order, multi_tag;
+    const char *owner;
+    const char *attributes;          /* Apache's text "+k=v,-k"; NULL: none */
+};
+#define TOPIC_CHANGE_NONE {-1, -1, -1, -1, -1, -1, NULL, NULL}
+
+int broker_topic_create(struct broker *b, const struct caller *c, struct str topic, const struct topic_change *ch,
+                        struct fault *f);      /* -EEXIST when it is there */
+int broker_topic_update(struct broker *b, const struct caller *c, struct str topic, const struct topic_change *ch,
+                        struct fault *f);      /* -ENOENT when it is not */
+int broker_topic_put(struct broker *b, const struct caller *c, struct str topic, const struct topic_change *ch,
+                     struct fault *f);         /* creates or updates, as UPDATE_AND_CREATE_TOPIC */
+int broker_topic_delete(struct broker *b, const struct caller *c, struct str topic, struct fault *f);
+
+/* One queue of a topic. min and max are queue offsets, max the next to be written. -ENOENT outside the topic's queues. */
+struct queue_info {
+    int64_t min, max;
+    int64_t last_time;               /* store time of the last message, ms, 0 none */
+};
+int broker_queue_get(struct broker *b, struct str topic, int32_t queue, struct queue_info *out);
+/* The message at a queue offset: its decoded fields point into *hold, to be given back with store_release. -ENOENT. */
+int broker_message_get(struct broker *b, struct str topic, int32_t queue, int64_t offset, struct message *out,
+                       struct store_result **hold);
+/* A message as one JSON line: keys, tags, ids, properties, hosts, times and body (as text when it is UTF-8, else
+ * base64 under bodyBase64). */
+void broker_message_json(const struct message *m, struct buf *out);
+
+/* ---- groups ----
+ * Consumer groups and producer groups share name, owner and bindings. */
+enum group_kind { CONSUMER_GROUP, PRODUCER_GROUP };
+
+struct group_info {
+    uint32_t id;
+    char name[GROUP_NAME_MAX_LONG + 1];
+    char owner[OWNER_MAX];
+    bool system;
+    /* consumer groups only, as in subscriptionGroup.json: */
+    bool consume_enable, consume_from_min_enable, consume_broadcast_enable, consume_orderly, notify_ids_changed;
+    int32_t retry_queues, retry_max, consume_timeout_minute;
+    int64_t broker_id, which_broker_when_slow;
+    int32_t sys_flag;
+};
+int broker_group_get(struct broker *b, enum group_kind kind, struct str group, struct group_info *out);
+int broker_group_next(struct broker *b, enum group_kind kind, uint32_t after, struct group_info *out);
+
+struct group_change {                /* -1 / NULL: leave */
+    int32_t consume_enable, consume_from_min_enable, consume_broadcast_enable, consume_orderly, notify_ids_changed;
+    int32_t retry_queues, retry_max, consume_timeout_minute;
+    const char *owner;
+};
+#define GROUP_CHANGE_NONE {-1, -1, -1, -1, -1, -1, -1, -1, NULL}
+
+int broker_group_create(struct broker *b, const struct caller *c, enum group_kind kind, struct str group,
+                        const struct group_change *ch, struct fault *f);
+int broker_group_update(struct broker *b, const struct caller *c, enum group_kind kind, struct str group,
+                        const struct group_change *ch, struct fault *f);
+/* -EBUSY while clients of the group are connected. clean_offsets: forget its committed offsets too. */
+int broker_group_delete(struct broker *b, const struct caller *c, enum group_kind kind, struct str group,
+                        bool clean_offsets, struct fault *f);
+
+/* ---- bindings: which group may consume, or send to, which topic ---- */
+struct binding_info {
+    uint32_t id;                     /* stable within the group; a directory cookie */
+    char topic[TOPIC_NAME_MAX_LONG + 1];
+    char filter[1024];               /* "*", "TagA || TagB", "sql: a > 3" */
+    int64_t version;                 /* ms of the change */
+};
+int broker_binding_get(struct broker *b, enum group_kind kind, struct str group, struct str topic, struct binding_info *out);
+int broker_binding_next(struct broker *b, enum group_kind kind, struct str group, uint32_t after, struct binding_info *out);
+/* Binds, or changes the filter; an empty or blank filter binds to "*". -ENOENT: no such group, or no such topic. */
+int broker_bind(struct broker *b, const struct caller *c, enum group_kind kind, struct str group, struct str topic,
+                struct str filter, struct fault *f);
+int broker_unbind(struct broker *b, const struct caller *c, enum group_kind kind, struct str group, struct str topic,
+                  struct fault *f);
+
+/* ---- offsets ---- */
+/* The committed offset; -ENOENT when the group never committed one there. */
+int broker_offset_get(struct broker *b, struct str group, struct str topic, int32_t queue, int64_t *out);
+/* Topics in which the group has committed offsets: the n-th (from 0), or -ENOENT. Order is stable while nothing is added. */
+int broker_offset_topic(struct broker *b, struct str group, uint32_t n, char topic[TOPIC_NAME_MAX_LONG + 1]);
+/* Resets: spec is a number, "min", "max", or a time ("2026-11-20T10:00", "2026-11-20 10:00:00", epoch ms with a leading '@').
+ * queue -1: all. Online members are told (the next pull is answered with the new offset). -EINVAL, -ERANGE, -ENOENT. */
+int broker_offset_reset(struct broker *b, const struct caller *c, struct str group, struct str topic, int32_t queue,
+                        struct str spec, struct fault *f);
+
+/* Lag of a group, one call per row: topic, queue, max, committed (-1 none), lag, holder (client id, "" nobody).
+ * Retry topic included. Rows are topics bound, subscribed or with committed offsets. */
+struct lag_info {
+    const char *topic;
+    int32_t queue;
+    int64_t max, committed, lag;
+    const char *holder;
+};
+int broker_group_lag(struct broker *b, struct str group, void (*each)(void *arg, const struct lag_info *row), void *arg);
+
+/* ---- clients ---- */
+struct client_info {
+    char id[256];
+    char address[64];
+    const char *language;
+    int32_t version;
+    int64_t connected;               /* ms */
+    int64_t last_heartbeat;          /* ms */
+    const char *consume_type;        /* CONSUME_PASSIVELY, ...; NULL for producers */
+    const char *message_model;
+    const char *consume_from_where;
+};
+/* The members of a group: the n-th (from 0), or -ENOENT. */
+int broker_client_at(struct broker *b, enum group_kind kind, struct str group, uint32_t n, struct client_info *out);
+int broker_client_get(struct broker *b, enum group_kind kind, struct str group, struct str id, struct client_info *out);
+/* Subscriptions of a consumer group, one call each. */
+void broker_subscriptions(struct broker *b, struct str group,
+                          void (*each)(void *arg, struct str topic, struct str expression_type, struct str expression), void *arg);
+
+/* ---- configuration ---- */
+const struct conf_table *broker_config_table(void);
+void broker_config_get(struct broker *b, const struct conf_row *row, struct buf *out);
+/* Checks, sets, persists. -EPERM when the key cannot change while running. */
+int broker_config_set(struct broker *b, const struct caller *c, struct str key, struct str value, struct fault *f);
+
+/* ---- state ---- */
+struct store *broker_store(struct broker *b);
+/* Runtime values as RocketMQ's GET_BROKER_RUNTIME_INFO names them: one call each, sorted by name. */
+void broker_runtime(struct broker *b, void (*each)(void *arg, const char *name, const char *value), void *arg);
+/* Path of the audit file. */
+const char *broker_audit_path(struct broker *b);
+
+/* ---- change events, for caches above ----
+ * fn is called after each change, on the thread that made it, with no lock held; it must not call verbs.
+ * name is the topic's, group's or key's; sub the bound topic for bindings, else empty. One listener. */
+enum broker_event { EVENT_TOPIC, EVENT_GROUP, EVENT_PRODUCER, EVENT_GROUP_BINDING, EVENT_PRODUCER_BINDING, EVENT_CONFIG };
+enum event_what { EVENT_CREATED, EVENT_CHANGED, EVENT_DELETED };
+void broker_on_event(struct broker *b,
+                     void (*fn)(void *ctx, enum broker_event kind, enum event_what what, struct str name, struct str sub),
+                     void *ctx);
+
+#endif
