@@ -1,0 +1,61 @@
+/* Every request code that the broker serves, one row each. A code without a row
+ * is answered REQUEST_CODE_NOT_SUPPORTED by the server. Names and numbers:
+ * Apache RequestCode.java (5.5.0). docs/protocol.md is generated from here. */
+#include "broker/admin.h"
+#include "broker/clients.h"
+#include "broker/datapath.h"
+#include "broker/order_locks.h"
+
+const struct op broker_ops[] = {
+    {10, "SEND_MESSAGE", op_send_message, 0, "appends one message to a queue"},
+    {11, "PULL_MESSAGE", op_pull_message, OP_MAIN_PORT, "messages of a queue from an offset on; may be held until one comes"},
+    {14, "QUERY_CONSUMER_OFFSET", op_query_consumer_offset, 0, "a group's committed offset in a queue"},
+    {15, "UPDATE_CONSUMER_OFFSET", op_update_consumer_offset, 0, "commits a group's offset in a queue"},
+    {17, "UPDATE_AND_CREATE_TOPIC", op_update_and_create_topic, OP_WORKER | OP_ADMIN, "makes a topic or changes it"},
+    {18, "UPDATE_AND_CREATE_TOPIC_LIST", op_update_and_create_topic_list, OP_WORKER | OP_ADMIN, "makes or changes several topics"},
+    {21, "GET_ALL_TOPIC_CONFIG", op_get_all_topic_config, OP_WORKER, "all topics with their settings"},
+    {25, "UPDATE_BROKER_CONFIG", op_update_broker_config, OP_WORKER | OP_ADMIN, "changes configuration keys"},
+    {26, "GET_BROKER_CONFIG", op_get_broker_config, OP_WORKER, "all configuration keys"},
+    {28, "GET_BROKER_RUNTIME_INFO", op_get_broker_runtime_info, OP_WORKER, "runtime values by name"},
+    {29, "SEARCH_OFFSET_BY_TIMESTAMP", op_search_offset_by_timestamp, OP_WORKER, "queue offset at a time"},
+    {30, "GET_MAX_OFFSET", op_get_max_offset, 0, "next offset of a queue"},
+    {31, "GET_MIN_OFFSET", op_get_min_offset, 0, "first offset of a queue"},
+    {32, "GET_EARLIEST_MSG_STORETIME", op_get_earliest_msg_storetime, OP_WORKER, "store time of a queue's first message"},
+    {33, "VIEW_MESSAGE_BY_ID", op_view_message_by_id, OP_WORKER, "the message at a commit log offset"},
+    {34, "HEART_BEAT", op_heartbeat, 0, "a client's groups and subscriptions"},
+    {35, "UNREGISTER_CLIENT", op_unregister_client, 0, "a client leaves a group"},
+    {36, "CONSUMER_SEND_MSG_BACK", op_consumer_send_msg_back, OP_WORKER, "a message to be retried later, or dead"},
+    {38, "GET_CONSUMER_LIST_BY_GROUP", op_get_consumer_list_by_group, 0, "client ids of a consumer group"},
+    {41, "LOCK_BATCH_MQ", op_lock_batch_mq, 0, "locks queues for an orderly consumer"},
+    {42, "UNLOCK_BATCH_MQ", op_unlock_batch_mq, 0, "gives back queue locks"},
+    {43, "GET_ALL_CONSUMER_OFFSET", op_get_all_consumer_offset, OP_WORKER, "consumerOffset.json"},
+    {45, "GET_ALL_DELAY_OFFSET", op_get_all_delay_offset, OP_WORKER, "delayOffset.json"},
+    {46, "CHECK_CLIENT_CONFIG", op_check_client_config, 0, "whether a subscription's filter can be served"},
+    {200, "UPDATE_AND_CREATE_SUBSCRIPTIONGROUP", op_update_and_create_group, OP_WORKER | OP_ADMIN, "makes a consumer group or changes it"},
+    {201, "GET_ALL_SUBSCRIPTIONGROUP_CONFIG", op_get_all_group_config, OP_WORKER, "all consumer groups with settings and bindings"},
+    {202, "GET_TOPIC_STATS_INFO", op_get_topic_stats_info, OP_WORKER, "offsets and last times of a topic's queues"},
+    {203, "GET_CONSUMER_CONNECTION_LIST", op_get_consumer_connection_list, 0, "members and subscriptions of a consumer group"},
+    {204, "GET_PRODUCER_CONNECTION_LIST", op_get_producer_connection_list, 0, "members of a producer group"},
+    {207, "DELETE_SUBSCRIPTIONGROUP", op_delete_group, OP_WORKER | OP_ADMIN, "removes a consumer group"},
+    {208, "GET_CONSUME_STATS", op_get_consume_stats, OP_WORKER, "a group's offsets against the queues' ends"},
+    {215, "DELETE_TOPIC_IN_BROKER", op_delete_topic, OP_WORKER | OP_ADMIN, "removes a topic"},
+    {222, "INVOKE_BROKER_TO_RESET_OFFSET", op_reset_offset, OP_WORKER | OP_ADMIN, "resets a group's offsets"},
+    {223, "INVOKE_BROKER_TO_GET_CONSUMER_STATUS", op_get_consumer_status, 0, "asks members for their offsets"},
+    {225, "UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST", op_update_and_create_group_list, OP_WORKER | OP_ADMIN, "makes or changes several consumer groups"},
+    {300, "QUERY_TOPIC_CONSUME_BY_WHO", op_query_topic_consume_by_who, OP_WORKER, "groups that consume a topic"},
+    {303, "QUERY_CONSUME_TIME_SPAN", op_query_consume_time_span, OP_WORKER, "a group's progress as times"},
+    {305, "GET_SYSTEM_TOPIC_LIST_FROM_BROKER", op_get_system_topic_list, OP_WORKER, "names of the system topics"},
+    {307, "GET_CONSUMER_RUNNING_INFO", op_get_consumer_running_info, 0, "asks a consumer for its state"},
+    {308, "QUERY_CORRECTION_OFFSET", op_query_correction_offset, OP_WORKER, "offsets of groups compared"},
+    {309, "CONSUME_MESSAGE_DIRECTLY", op_consume_message_directly, OP_WORKER, "lets a consumer consume one message now"},
+    {310, "SEND_MESSAGE_V2", op_send_message_v2, 0, "appends one message to a queue (short header)"},
+    {314, "CLONE_GROUP_OFFSET", op_clone_group_offset, OP_WORKER | OP_ADMIN, "copies committed offsets to another group"},
+    {320, "SEND_BATCH_MESSAGE", op_send_message_v2, 0, "appends a batch to a queue"},
+    {328, "GET_ALL_PRODUCER_INFO", op_get_all_producer_info, 0, "all connected producers"},
+    {343, "QUERY_TOPICS_BY_CONSUMER", op_query_topics_by_consumer, OP_WORKER, "topics a group has consumed"},
+    {345, "QUERY_SUBSCRIPTION_BY_CONSUMER", op_query_subscription_by_consumer, 0, "a group's subscription to a topic"},
+    {351, "GET_TOPIC_CONFIG", op_get_topic_config, 0, "one topic's settings"},
+    {352, "GET_SUBSCRIPTIONGROUP_CONFIG", op_get_group_config, 0, "one consumer group's settings and bindings"},
+    {361, "LITE_PULL_MESSAGE", op_pull_message, OP_MAIN_PORT, "as PULL_MESSAGE, from lite pull consumers"},
+};
+const size_t broker_n_ops = sizeof(broker_ops) / sizeof(broker_ops[0]);
