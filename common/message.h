@@ -11,7 +11,8 @@
 #define MESSAGE_MAGIC_V1 0xDAA320A7u
 #define MESSAGE_MAGIC_V2 0xDAA320ABu      /* topic length is int16: topics longer than 127 bytes */
 #define BLANK_MAGIC 0xCBD43194u           /* closes a commit log file */
-#define MESSAGE_MIN_SIZE 88               /* smallest record: fixed fields, IPv4, empty topic: see message.c */
+#define MESSAGE_MIN_SIZE 91               /* smallest record: fixed fields, IPv4, empty topic: see message.c */
+#define RECORD_BLANK_MIN 8                /* totalSize and magic; what follows is undefined */
 #define PROPERTIES_MAX 32767
 
 enum {
@@ -53,8 +54,11 @@ struct message {
 
 /* Bytes the record of m will take. */
 size_t message_record_size(const struct message *m);
+/* CRC-32 of a body as records keep it: without the top bit, 0 for an empty one. */
+uint32_t message_body_crc(struct str body);
 /* Writes the record of m (all its fields, queue and physical offset included) at p, which has
- * message_record_size(m) bytes. body_crc is computed here unless crc_known, then m->body_crc is taken. */
+ * message_record_size(m) bytes. body_crc is computed here unless crc_known, then m->body_crc is taken.
+ * The IPv6 bits of sys_flag follow the hosts. Topic and properties must be within their limits. */
 void message_record_put(char *p, const struct message *m, bool crc_known);
 /* Where those fields stand in a record that message_record_put made, so that the append can
  * fill them in under the lock, after everything else was prepared outside of it. */

@@ -1,0 +1,85 @@
+/* The property text of a message: name 0x01 value 0x02, repeated.
+ * What counts as an entry is what Apache's MessageDecoder takes as one. */
+#include "common/message.h"
+
+#define NAME_END 1
+#define VALUE_END 2
+
+bool prop_next(struct str properties, size_t *pos, struct str *name, struct str *value)
+{
+    while (*pos < properties.n) {
+        const char *entry = properties.p + *pos;
+        size_t left = properties.n - *pos;
+        const char *end = memchr(entry, VALUE_END, left);
+        size_t n = end ? (size_t)(end - entry) : left;
+        const char *mid = memchr(entry, NAME_END, n);
+
+        *pos += end ? n + 1 : n;
+        if (!mid || mid == entry || mid + 1 == entry + n)
+            continue;
+        *name = str_n(entry, (size_t)(mid - entry));
+        *value = str_n(mid + 1, (size_t)(entry + n - mid - 1));
+        return true;
+    }
+    return false;
+}
+
+struct str prop_get(struct str properties, const char *name)
+{
+    struct str key, value, found = {0};
+    size_t pos = 0;
+
+    /* The last one wins, as in the map that Apache builds. */
+    while (prop_next(properties, &pos, &key, &value))
+        if (str_is(key, name))
+            found = value;
+    return found;
+}
+
+static void entry_put(struct buf *out, struct str name, struct str value)
+{
+    /* A text that had no end mark gets it when something is added behind it. */
+    if (out->n && out->p[out->n - 1] != VALUE_END)
+        buf_putc(out, VALUE_END);
+    buf_put_str(out, name);
+    buf_putc(out, NAME_END);
+    buf_put_str(out, value);
+    buf_putc(out, VALUE_END);
+}
+
+void prop_put(struct buf *out, const char *name, struct str value)
+{
+    entry_put(out, str_of(name), value);
+}
+
+void prop_put_i64(struct buf *out, const char *name, int64_t value)
+{
+    char text[21];
+
+    prop_put(out, name, str_n(text, fmt_i64(text, value)));
+}
+
+static bool listed(const char *const *names, struct str name)
+{
+    for (; *names; names++)
+        if (str_is(name, *names))
+            return true;
+    return false;
+}
+
+void prop_copy_without(struct buf *out, struct str properties, const char *const *names)
+{
+    struct str name, value;
+    size_t pos = 0;
+
+    while (prop_next(properties, &pos, &name, &value))
+        if (!listed(names, name))
+            entry_put(out, name, value);
+}
+
+int64_t message_tags_code(struct str properties)
+{
+    struct str tags = prop_get(properties, "TAGS");
+
+    return tags.n ? str_java_hash(tags) : 0;
+}
