@@ -7,7 +7,8 @@
 #include "broker/state.h"
 
 int hold_open(struct broker *b, struct hold **out);
-void hold_close(struct hold *h);                 /* answers all that are held */
+void hold_answer_all(struct hold *h);            /* the broker stops: all that are held are answered, none is taken any more */
+void hold_close(struct hold *h);                 /* after the server has stopped */
 /* Tries again everything held for a group on a topic (topic empty: on all topics): a binding went, an offset was reset. */
 void hold_wake_group(struct hold *h, struct str group, struct str topic);
 void hold_wake_topic(struct hold *h, struct str topic);      /* deleted, or its permission changed */

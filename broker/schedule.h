@@ -8,7 +8,8 @@
 
 int schedule_open(struct broker *b, struct schedule **out, struct fault *f);
 int schedule_run(struct schedule *s);            /* starts delivery */
-void schedule_close(struct schedule *s);
+void schedule_close(struct schedule *s);         /* stops delivery; its offsets can still be encoded */
+void schedule_free(struct schedule *s);          /* after schedule_close; s may never have run */
 int64_t schedule_changes(struct schedule *s);    /* for the saver */
 void schedule_encode(struct schedule *s, struct buf *out, bool pretty);
 int schedule_decode(struct schedule *s, struct str text);

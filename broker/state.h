@@ -21,6 +21,9 @@ struct order_locks; /* LOCK_BATCH_MQ: order_locks.h */
 struct schedule;    /* delay levels: schedule.h */
 struct registrar;   /* registration with name servers: registrar.h */
 struct audit;       /* audit.h */
+struct ticker;      /* the sweeps' thread: ticker.h */
+
+typedef void broker_event_fn(void *ctx, enum broker_event kind, enum event_what what, struct str name, struct str sub);
 
 struct broker {
     /* The configuration now: replaced as a whole by a live change; older ones are kept until close, so a
@@ -35,13 +38,14 @@ struct broker {
     struct schedule *schedule;
     struct registrar *registrar;
     struct audit *audit;
+    struct ticker *ticker;
     struct store *store;
     struct server *server;
     struct client *out;              /* outgoing requests */
     struct host store_host;          /* brokerIP1:listenPort, what records carry */
     int64_t started;                 /* ms */
     struct config_history *history;  /* config_live.c: old configurations, the file to persist to */
-    void (*on_event)(void *ctx, enum broker_event kind, enum event_what what, struct str name, struct str sub);
+    _Atomic(broker_event_fn *) on_event;
     void *event_ctx;
 };
 
