@@ -5,6 +5,8 @@
 #ifndef COMMON_REMOTING_CODES_H
 #define COMMON_REMOTING_CODES_H
 
+#include "common/buf.h"
+
 #define RESPONSE_CODES(X) \
     X(0, SUCCESS) \
     X(1, SYSTEM_ERROR) \
@@ -57,11 +59,13 @@ enum language {
 #undef X
 };
 const char *language_name(int language);        /* "OTHER" for unknown ones */
+int language_of(struct str name);               /* LANG_OTHER for unknown ones */
 
 /* Versions are ordinals of Apache's MQVersion enum. */
 #define VERSION_V4_9_4 401
 #define VERSION_V5_0_0 413
 #define VERSION_V5_5_0 513                      /* what we say we are */
-const char *version_name(int ordinal, char out[24]);   /* "V5_5_0"; "V?513" when not a release we know */
+/* "V5_5_0", "V5_5_0_SNAPSHOT"; "HIGHER_VERSION" from 612 on, as Apache says; "V?9" for the alphas and betas. */
+const char *version_name(int ordinal, char out[24]);
 
 #endif

@@ -34,7 +34,7 @@ struct command {
     struct str remark;              /* p NULL: none */
     unsigned n_ext;
     struct ext ext[COMMAND_EXT_MAX];
-    struct str body;
+    struct str body;                /* p NULL: none */
 };
 
 /* How long the frame at p is, the first word included: 0 when fewer than 4 of
@@ -43,15 +43,22 @@ int64_t frame_length(const char *p, size_t n, size_t max);
 
 /* Decodes a whole frame (len from frame_length). 0 or -EBADMSG. When the frame
  * was broken only past its opaque, cmd->opaque and flag are still what it said,
- * else 0. */
+ * else 0. Like Apache: ext fields that are null (in binary also: empty) are
+ * absent; of two with one name the last counts; a value may be a bare number or
+ * true (its text) or an object (its JSON); a version that no int16 holds is the
+ * nearest that it does. */
 int command_decode(char *frame, size_t len, struct command *cmd);
 
 /* Value of an ext field; p NULL when absent. */
 struct str command_ext(const struct command *cmd, const char *name);
 
-/* Appends one encoded frame to out; false when memory ran out (out is then failed). extra_body bytes are counted in
- * the frame's length but must be sent after it by the caller (extents of the
- * log that are never copied). */
+/* Appends one encoded frame to out. extra_body bytes are counted in the frame's
+ * length but must be sent after it by the caller (extents of the log that are
+ * never copied). Ext fields with a NULL p are left out. What the binary header
+ * cannot say (a code beyond int16, a key beyond 32767 bytes) goes out as JSON.
+ * Invalid UTF-8 becomes U+FFFD in JSON, and goes out as it is in binary.
+ * false, and nothing appended, when memory ran out (out is then failed) or when
+ * the header is past its 24 bits of length or the frame past 31. */
 bool command_encode(struct buf *out, const struct command *cmd, size_t extra_body);
 
 /* Adds an ext field to a command being built; the texts must outlive the encode.
@@ -72,9 +79,13 @@ struct field {
     const char *def;                /* text of the default; NULL: zero / absent (str.p NULL) */
 };
 
-/* Fills hdr (zeroed here, size bytes) from cmd's ext fields. Numbers and booleans
- * must be just that. 0, or -EINVAL with the field's name in f and RC_INVALID_PARAMETER... a
- * required field that is absent says so. Unknown ext fields are ignored. */
+/* Fills hdr (zeroed here, size bytes) from cmd's ext fields; the members are
+ * struct str, int32_t, int64_t, bool. At most FIELDS_MAX rows. Numbers are as
+ * Integer.parseInt and Long.parseLong take them; "true" in any case is true, all
+ * else false (Boolean.parseBoolean). Unknown ext fields are ignored. 0, or
+ * -EINVAL with RC_INVALID_PARAMETER and the field's name in f: not a number, or
+ * required and absent. */
+#define FIELDS_MAX 64
 int fields_decode(const struct field *rows, size_t n, const struct command *cmd, void *hdr,
                   size_t size, struct fault *f);
 #define FIELDS_DECODE(rows, cmd, hdr, f) \

@@ -1,0 +1,271 @@
+#include "common/json_text.h"
+
+#define ONES 0x0101010101010101ULL
+#define HIGHS 0x8080808080808080ULL
+
+/* Non-zero when one of the 8 bytes of w is b. */
+static inline uint64_t has_byte(uint64_t w, unsigned char b)
+{
+    w ^= ONES * b;
+    return (w - ONES) & ~w & HIGHS;
+}
+
+/* Non-zero when one of the 8 bytes is a control character or not ASCII. */
+static inline uint64_t has_odd(uint64_t w)
+{
+    return ((w - ONES * 0x20) & ~w & HIGHS) | (w & HIGHS);
+}
+
+static char *skip_comment(char *p, const char *end)
+{
+    if (end - p < 2)
+        return NULL;
+    if (p[1] == '/') {
+        char *nl = memchr(p, '\n', (size_t)(end - p));
+        return nl ? nl + 1 : p + (end - p);
+    }
+    if (p[1] != '*')
+        return NULL;
+    for (p += 2; end - p >= 2; p++) {
+        if (p[0] == '*' && p[1] == '/')
+            return p + 2;
+    }
+    return NULL;
+}
+
+char *json_skip_blanks(char *p, const char *end)
+{
+    while (p && p < end) {
+        if (*p == '/')
+            p = skip_comment(p, end);
+        else if (json_is_blank(*p))
+            p++;
+        else
+            break;
+    }
+    return p;
+}
+
+/* ---- reading ---- */
+
+static int hex4(const char *p, const char *end, unsigned *out)
+{
+    unsigned v = 0;
+
+    if (end - p < 4)
+        return -1;
+    for (int i = 0; i < 4; i++) {
+        unsigned char c = (unsigned char)p[i], low = c | 0x20;
+        if (c >= '0' && c <= '9')
+            v = v << 4 | (c - '0');
+        else if (low >= 'a' && low <= 'f')
+            v = v << 4 | (low - 'a' + 10u);
+        else
+            return -1;
+    }
+    *out = v;
+    return 0;
+}
+
+static char *put_utf8(char *w, unsigned c)
+{
+    if (c < 0x80) {
+        *w++ = (char)c;
+    } else if (c < 0x800) {
+        *w++ = (char)(0xC0 | c >> 6);
+        *w++ = (char)(0x80 | (c & 0x3F));
+    } else if (c < 0x10000) {
+        *w++ = (char)(0xE0 | c >> 12);
+        *w++ = (char)(0x80 | (c >> 6 & 0x3F));
+        *w++ = (char)(0x80 | (c & 0x3F));
+    } else {
+        *w++ = (char)(0xF0 | c >> 18);
+        *w++ = (char)(0x80 | (c >> 12 & 0x3F));
+        *w++ = (char)(0x80 | (c >> 6 & 0x3F));
+        *w++ = (char)(0x80 | (c & 0x3F));
+    }
+    return w;
+}
+
+/* p is past \u. A high surrogate takes the low one that follows with it. */
+static char *unescape_u(char *p, const char *end, char **w)
+{
+    unsigned c, low;
+
+    if (hex4(p, end, &c))
+        return NULL;
+    p += 4;
+    if (c >= 0xD800 && c < 0xDC00 && end - p >= 6 && p[0] == '\\' && p[1] == 'u' &&
+        !hex4(p + 2, end, &low) && low >= 0xDC00 && low < 0xE000) {
+        c = 0x10000 + ((c - 0xD800) << 10) + (low - 0xDC00);
+        p += 6;
+    } else if (c >= 0xD800 && c < 0xE000) {
+        c = 0xFFFD;
+    }
+    *w = put_utf8(*w, c);
+    return p;
+}
+
+/* What stands for c after a backslash; 0 for what may not follow one. */
+static const char unescaped[256] = {
+    ['"'] = '"', ['\''] = '\'', ['\\'] = '\\', ['/'] = '/',
+    ['b'] = '\b', ['f'] = '\f', ['n'] = '\n', ['r'] = '\r', ['t'] = '\t', ['v'] = '\v',
+};
+
+/* p is past a backslash. */
+static char *unescape(char *p, const char *end, char **w)
+{
+    char c;
+
+    if (p == end)
+        return NULL;
+    if (*p == 'u')
+        return unescape_u(p + 1, end, w);
+    c = unescaped[(unsigned char)*p];
+    if (!c)
+        return NULL;
+    *(*w)++ = c;
+    return p + 1;
+}
+
+/* The next quote or backslash at or after p, or end. */
+static char *find_special(char *p, char *end, char quote)
+{
+    uint64_t word;
+
+    while (end - p >= 8) {
+        memcpy(&word, p, 8);
+        if (has_byte(word, (unsigned char)quote) | has_byte(word, '\\'))
+            break;
+        p += 8;
+    }
+    while (p < end && *p != quote && *p != '\\')
+        p++;
+    return p;
+}
+
+char *json_unquote(char *p, char *end, struct str *out)
+{
+    char quote = *p++;
+    char *start = p, *w;
+
+    p = w = find_special(p, end, quote);
+    while (p < end && *p == '\\') {
+        char *run = unescape(p + 1, end, &w);
+        if (!run)
+            return NULL;
+        p = find_special(run, end, quote);
+        memmove(w, run, (size_t)(p - run));
+        w += p - run;
+    }
+    if (p == end)
+        return NULL;
+    *out = str_n(start, (size_t)(w - start));
+    return p + 1;
+}
+
+/* ---- writing ---- */
+
+/* The letter after the backslash; 'u' for the long form, 0 for a plain byte. */
+static const char escapes[128] = {
+    'u', 'u', 'u', 'u', 'u', 'u', 'u', 'u', 'b', 't', 'n', 'u', 'f', 'r', 'u', 'u',
+    'u', 'u', 'u', 'u', 'u', 'u', 'u', 'u', 'u', 'u', 'u', 'u', 'u', 'u', 'u', 'u',
+    ['"'] = '"', ['\\'] = '\\',
+};
+
+static char *put_escape(char *w, unsigned char c, char letter)
+{
+    static const char digits[] = "0123456789abcdef";
+
+    *w++ = '\\';
+    *w++ = letter;
+    if (letter == 'u') {
+        *w++ = '0';
+        *w++ = '0';
+        *w++ = digits[c >> 4];
+        *w++ = digits[c & 15];
+    }
+    return w;
+}
+
+/* Bytes of the well-formed UTF-8 sequence at p (first byte not ASCII), or 0. */
+static size_t utf8_length(const unsigned char *p, size_t left)
+{
+    unsigned char c = p[0], least = 0x80, most = 0xBF;
+    size_t n = c >= 0xC2 && c <= 0xDF ? 2 : c >= 0xE0 && c <= 0xEF ? 3 : c >= 0xF0 && c <= 0xF4 ? 4 : 0;
+
+    if (!n || n > left)
+        return 0;
+    if (c == 0xE0)          /* longer than needed */
+        least = 0xA0;
+    else if (c == 0xED)     /* surrogates */
+        most = 0x9F;
+    else if (c == 0xF0)
+        least = 0x90;
+    else if (c == 0xF4)     /* past U+10FFFF */
+        most = 0x8F;
+    if (p[1] < least || p[1] > most)
+        return 0;
+    for (size_t i = 2; i < n; i++) {
+        if ((p[i] & 0xC0) != 0x80)
+            return 0;
+    }
+    return n;
+}
+
+char *json_escape_to(char *w, struct str s)
+{
+    const unsigned char *p = (const unsigned char *)s.p, *end = p + s.n;
+    uint64_t word;
+
+    while (p < end) {
+        if (end - p >= 8) {
+            memcpy(&word, p, 8);
+            if (!(has_odd(word) | has_byte(word, '"') | has_byte(word, '\\'))) {
+                memcpy(w, p, 8);
+                w += 8;
+                p += 8;
+                continue;
+            }
+        }
+        if (*p >= 0x80) {
+            size_t n = utf8_length(p, (size_t)(end - p));
+            memcpy(w, n ? (const char *)p : "\xEF\xBF\xBD", n ? n : 3);
+            w += n ? n : 3;
+            p += n ? n : 1;
+        } else if (escapes[*p]) {
+            w = put_escape(w, *p, escapes[*p]);
+            p++;
+        } else {
+            *w++ = (char)*p++;
+        }
+    }
+    return w;
+}
+
+/* How much of s to escape at once, so that the room asked for stays small; never
+ * in the middle of a character. */
+static size_t piece(struct str s)
+{
+    size_t n = 2048;
+
+    if (s.n <= n)
+        return s.n;
+    for (int i = 0; i < 3 && ((unsigned char)s.p[n] & 0xC0) == 0x80; i++)
+        n--;
+    return n;
+}
+
+void json_quote(struct buf *out, struct str s)
+{
+    buf_putc(out, '"');
+    while (s.n) {
+        size_t n = piece(s);
+        char *w = buf_room(out, JSON_ESCAPED_MAX(n));
+        if (!w)
+            return;
+        out->n += (size_t)(json_escape_to(w, str_n(s.p, n)) - w);
+        s = str_n(s.p + n, s.n - n);
+    }
+    buf_putc(out, '"');
+}

@@ -1,0 +1,124 @@
+#include <assert.h>
+#include <errno.h>
+#include <strings.h>
+
+#include "common/remoting/command.h"
+
+static bool name_is(const char *name, struct str k)
+{
+    for (size_t i = 0; i < k.n; i++) {
+        if (name[i] != k.p[i] || !name[i])
+            return false;
+    }
+    return !name[k.n];
+}
+
+/* The row named k. Senders keep one order, so the search starts at the row after
+ * the last one found; n when there is none. */
+static size_t find_row(const struct field *rows, size_t n, size_t from, struct str k)
+{
+    for (size_t i = from; i < n; i++) {
+        if (name_is(rows[i].name, k))
+            return i;
+    }
+    for (size_t i = 0; i < from; i++) {
+        if (name_is(rows[i].name, k))
+            return i;
+    }
+    return n;
+}
+
+/* Long.parseLong: a sign and digits, nothing else. */
+static int parse_number(struct str s, int64_t least, int64_t most, int64_t *out)
+{
+    if (!s.n || s.p[0] == ' ' || (s.p[0] >= '\t' && s.p[0] <= '\r') || s.p[s.n - 1] < '0' ||
+        s.p[s.n - 1] > '9' || str_i64(s, out) || *out < least || *out > most)
+        return -EINVAL;
+    return 0;
+}
+
+static int set_str(void *at, struct str v)
+{
+    memcpy(at, &v, sizeof(v));
+    return 0;
+}
+
+static int set_i32(void *at, struct str v)
+{
+    int64_t i;
+    int32_t i32;
+
+    if (parse_number(v, INT32_MIN, INT32_MAX, &i))
+        return -EINVAL;
+    i32 = (int32_t)i;
+    memcpy(at, &i32, sizeof(i32));
+    return 0;
+}
+
+static int set_i64(void *at, struct str v)
+{
+    int64_t i;
+
+    if (parse_number(v, INT64_MIN, INT64_MAX, &i))
+        return -EINVAL;
+    memcpy(at, &i, sizeof(i));
+    return 0;
+}
+
+static int set_bool(void *at, struct str v)
+{
+    bool b = v.n == 4 && strncasecmp(v.p, "true", 4) == 0;
+
+    memcpy(at, &b, sizeof(b));
+    return 0;
+}
+
+static const struct {
+    int (*set)(void *at, struct str v);
+    size_t size;
+    const char *what;
+} types[] = {
+    [FIELD_STR] = {set_str, sizeof(struct str), "a text"},
+    [FIELD_I32] = {set_i32, sizeof(int32_t), "a whole number of 32 bits"},
+    [FIELD_I64] = {set_i64, sizeof(int64_t), "a whole number of 64 bits"},
+    [FIELD_BOOL] = {set_bool, sizeof(bool), "true or false"},
+};
+
+static int set_defaults(const struct field *rows, size_t n, uint64_t seen, char *hdr, struct fault *f)
+{
+    for (size_t i = 0; i < n; i++) {
+        const struct field *r = &rows[i];
+        if (seen >> i & 1)
+            continue;
+        if (r->required)
+            return fault_set(f, RC_INVALID_PARAMETER, EINVAL, "the header field %s is missing", r->name);
+        if (r->def && types[r->type].set(hdr + r->at, str_of(r->def)))
+            assert(!"a row's default is not of its type");
+    }
+    return 0;
+}
+
+int fields_decode(const struct field *rows, size_t n, const struct command *cmd, void *hdr,
+                  size_t size, struct fault *f)
+{
+    uint64_t seen = 0;
+    size_t next = 0;
+
+    assert(n <= FIELDS_MAX);
+    memset(hdr, 0, size);
+    for (unsigned i = 0; i < cmd->n_ext; i++) {
+        struct str v = cmd->ext[i].v;
+        size_t at = find_row(rows, n, next, cmd->ext[i].k);
+        const struct field *r = &rows[at];
+
+        if (at == n)
+            continue;
+        next = at + 1;
+        seen |= (uint64_t)1 << at;
+        assert(size >= types[r->type].size && r->at <= size - types[r->type].size);
+        if (types[r->type].set((char *)hdr + r->at, v))
+            return fault_set(f, RC_INVALID_PARAMETER, EINVAL, "the header field %s must be %s, not %.*s",
+                             r->name, types[r->type].what, (int)(v.n < 100 ? v.n : 100), v.p);
+    }
+    return set_defaults(rows, n, seen, hdr, f);
+}
