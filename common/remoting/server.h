@@ -40,6 +40,7 @@ struct op_count {                         /* read with relaxed atomics, any thre
     uint64_t requests, refused;           /* refused: answered with another code than SUCCESS and the pull codes */
 };
 
+/* 0 or NULL takes the default, but for ports and idle_seconds (0: no idle timeout). The texts are copied. */
 struct server_conf {
     const char *bind;                     /* "0.0.0.0" */
     int ports[2];                         /* main, and the fast one or -1; 0: any free port */
@@ -48,7 +49,8 @@ struct server_conf {
     int worker_queue;                     /* requests that may wait for them; past it SYSTEM_BUSY */
     size_t frame_max;                     /* FRAME_MAX */
     int conns_max;                        /* further connections are closed at once */
-    int idle_seconds;                     /* no read and no write for so long: closed (Apache: 120) */
+    int idle_seconds;                     /* no read and no write for so long: closed (Apache: 120);
+                                           * so is a frame that takes twice as long to come */
     size_t out_max;                       /* bytes waiting in one connection's output before reading from it pauses */
     int backlog;
     const char *name;                     /* for the log: "broker", "namesrv" */
@@ -66,16 +68,19 @@ struct server_ops {
 int server_open(const struct server_conf *conf, const struct server_ops *ops, struct server **out,
                 struct fault *f);
 int server_run(struct server *s);         /* starts loops and workers, returns. 0 or -errno */
-/* Stops accepting, waits up to the given time for replies that are under way, closes all, joins threads. */
+/* Stops accepting and reading, waits up to the given time for kept requests to be answered and output
+ * to be written, closes all, joins threads. Queued work of the workers is run, not dropped. Sends to its
+ * conns are swallowed from then on; posted functions run on the poster's thread. Not from a loop or worker. */
 void server_stop(struct server *s, int wait_ms);
+/* Stops when that was not done. All kept requests must be freed by now, and no thread may be inside a call. */
 void server_free(struct server *s);
 int server_port(const struct server *s, int i);             /* the port in use, for ports of 0 */
 void server_counts(const struct server *s, size_t op_index, struct op_count *out);   /* any thread */
 int server_conns(const struct server *s);                   /* any thread */
 
-/* Runs fn(arg) on every loop thread in turn / on loop i; any thread. For timers use uv on that loop. */
+/* Runs fn(arg) on loop i; any thread. false without memory: fn was not taken. */
 int server_loops(const struct server *s);
-void server_post(struct server *s, int loop, void (*fn)(void *arg), void *arg);
+bool server_post(struct server *s, int loop, void (*fn)(void *arg), void *arg);
 /* Runs fn(arg) on a worker thread; any thread. false when the queue is full: fn was not taken. */
 bool server_work(struct server *s, void (*fn)(void *arg), void *arg);
 
@@ -90,7 +95,9 @@ const struct sockaddr_storage *conn_peer_addr(const struct conn *c);
 int conn_port_index(const struct conn *c);                  /* 0: main, 1: fast */
 void conn_set_data(struct conn *c, void *data);             /* the ctx's own word */
 void *conn_data(const struct conn *c);
-void conn_close(struct conn *c);                            /* any thread */
+/* Any thread. What was sent before is written as far as the socket takes it at once. ops.closed is
+ * never called from within; it comes from the loop a little later. */
+void conn_close(struct conn *c);
 
 /* Sends a command (request or reply) to the peer; any thread. On the conn's own
  * loop it is appended to the turn's output; elsewhere it is encoded at once and
@@ -99,13 +106,14 @@ void conn_send(struct conn *c, const struct command *cmd);
 
 /* The same, followed by extents that are written from where they are (the mapped
  * log) and never copied. done(arg) is called exactly once, when they are no longer
- * needed, also when the conn is closed; on any thread. */
+ * needed, also when the conn is closed; on any thread, perhaps before this returns. */
 void conn_send_extents(struct conn *c, const struct command *cmd, const struct iovec *iov, int n,
                        void (*done)(void *arg), void *arg);
 
 /* Asks the peer (the broker asks clients: codes 40, 220, 307, ...). cb(arg, reply)
  * is called exactly once, on the conn's loop: with the answer, or with NULL after
- * timeout_ms or when the conn ends. cmd's opaque is chosen here. cb NULL: one-way. Any thread. */
+ * timeout_ms (to 100 ms) or when the conn ends; without memory at once, here. cmd's code, ext fields, remark
+ * and body are the caller's; the rest is set here. cb NULL: one-way. Any thread. */
 void conn_ask(struct conn *c, struct command *cmd, int timeout_ms,
               void (*cb)(void *arg, const struct command *reply), void *arg);
 
@@ -123,12 +131,14 @@ const struct op *request_op(const struct request *r);
 bool request_oneway(const struct request *r);
 bool request_on_loop(const struct request *r);              /* false: on a worker */
 struct request *request_keep(struct request *r);            /* NULL without memory: then SYSTEM_BUSY was answered */
+/* One that was never answered gets the SYSTEM_ERROR of above. A worker's handler frees only what it kept. */
 void request_free(struct request *kept);
 /* Runs fn(r) with the same request on a worker thread, for rare ways of a fast
- * operation that must wait for a disk (a send that creates its topic). Full: SYSTEM_BUSY was answered. */
+ * operation that must wait for a disk (a send that creates its topic). Full: SYSTEM_BUSY was answered.
+ * A kept r is given away with it: freed after fn unless fn keeps it again. */
 void request_to_worker(struct request *r, void (*fn)(struct request *r));
-/* Runs a kept request's fn on its connection's loop; any thread. fn must answer and free it, or keep holding it.
- * The way in which a held pull is tried again. */
+/* Runs a kept request's fn on its connection's loop, never at once; any thread. fn must answer and free it,
+ * or keep holding it. Also when the conn has closed meanwhile. The way in which a held pull is tried again. */
 void request_to_loop(struct request *kept, void (*fn)(struct request *r));
 
 void reply(struct request *r, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));  /* fmt NULL: no remark */
