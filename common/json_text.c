@@ -1,9 +1,11 @@
 #include "common/json_text.h"
 
+#include <endian.h>
+
 #define ONES 0x0101010101010101ULL
 #define HIGHS 0x8080808080808080ULL
 
-/* Non-zero when one of the 8 bytes of w is b. */
+/* Non-zero when one of the 8 bytes of w is b; its lowest bit is in the first such byte. */
 static inline uint64_t has_byte(uint64_t w, unsigned char b)
 {
     w ^= ONES * b;
@@ -129,15 +131,16 @@ static char *unescape(char *p, const char *end, char **w)
 }
 
 /* The next quote or backslash at or after p, or end. */
-static char *find_special(char *p, char *end, char quote)
+static inline char *find_special(char *p, char *end, char quote)
 {
-    uint64_t word;
+    uint64_t word, hit;
 
-    while (end - p >= 8) {
+    for (; end - p >= 8; p += 8) {
         memcpy(&word, p, 8);
-        if (has_byte(word, (unsigned char)quote) | has_byte(word, '\\'))
-            break;
-        p += 8;
+        word = le64toh(word);
+        hit = has_byte(word, (unsigned char)quote) | has_byte(word, '\\');
+        if (hit)
+            return p + __builtin_ctzll(hit) / 8;
     }
     while (p < end && *p != quote && *p != '\\')
         p++;

@@ -75,30 +75,46 @@ bool header_binary_fits(const struct command *cmd)
     return true;
 }
 
+static char *put_bytes(char *w, struct str s)
+{
+    if (s.n)
+        memcpy(w, s.p, s.n);
+    return w + s.n;
+}
+
+static char *put_long_text(char *w, struct str s)
+{
+    be32_put(w, (uint32_t)s.n);
+    return put_bytes(w + 4, s);
+}
+
 /* Lengths fit: command_encode has bounded the sum of all texts. */
 void header_binary_encode(struct buf *out, const struct command *cmd)
 {
     size_t ext = 0;
+    char *w;
 
     for (unsigned i = 0; i < cmd->n_ext; i++) {
         if (cmd->ext[i].v.p)
             ext += 6 + cmd->ext[i].k.n + cmd->ext[i].v.n;
     }
-    buf_be16(out, (uint16_t)cmd->code);
-    buf_putc(out, (char)cmd->language);
-    buf_be16(out, (uint16_t)cmd->version);
-    buf_be32(out, (uint32_t)cmd->opaque);
-    buf_be32(out, (uint32_t)cmd->flag);
-    buf_be32(out, (uint32_t)cmd->remark.n);
-    buf_put_str(out, cmd->remark);
-    buf_be32(out, (uint32_t)ext);
+    w = buf_room(out, FIXED_BYTES + cmd->remark.n + ext);
+    if (!w)
+        return;
+    out->n += FIXED_BYTES + cmd->remark.n + ext;
+    be16_put(w, (uint16_t)cmd->code);
+    w[2] = (char)cmd->language;
+    be16_put(w + 3, (uint16_t)cmd->version);
+    be32_put(w + 5, (uint32_t)cmd->opaque);
+    be32_put(w + 9, (uint32_t)cmd->flag);
+    w = put_long_text(w + 13, cmd->remark);
+    be32_put(w, (uint32_t)ext);
+    w += 4;
     for (unsigned i = 0; i < cmd->n_ext; i++) {
-        const struct ext *e = &cmd->ext[i];
-        if (!e->v.p)
+        if (!cmd->ext[i].v.p)
             continue;
-        buf_be16(out, (uint16_t)e->k.n);
-        buf_put_str(out, e->k);
-        buf_be32(out, (uint32_t)e->v.n);
-        buf_put_str(out, e->v);
+        be16_put(w, (uint16_t)cmd->ext[i].k.n);
+        w = put_bytes(w + 2, cmd->ext[i].k);
+        w = put_long_text(w, cmd->ext[i].v);
     }
 }
