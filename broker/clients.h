@@ -21,7 +21,7 @@ struct subscription {
     bool broadcasting;
     int64_t version;                 /* subVersion */
     bool sql;
-    char expression[1024];           /* subString; "*" for all */
+    char expression[4096];           /* subString; "*" for all; longer ones are not found */
 };
 void clients_subscription(struct clients *cl, struct str group, struct str topic, struct subscription *out);
 
@@ -49,7 +49,6 @@ void op_get_producer_connection_list(struct request *r);    /* 204 */
 void op_get_all_producer_info(struct request *r);           /* 328 */
 void op_get_consumer_running_info(struct request *r);       /* 307: asked of the client */
 void op_consume_message_directly(struct request *r);        /* 309: asked of the client */
-void op_get_consumer_status(struct request *r);             /* 223 -> 221 */
 void op_query_topics_by_consumer(struct request *r);        /* 343 */
 void op_query_subscription_by_consumer(struct request *r);  /* 345 */
 void op_query_topic_consume_by_who(struct request *r);      /* 300 */

@@ -40,7 +40,6 @@ const struct op broker_ops[] = {
     {208, "GET_CONSUME_STATS", op_get_consume_stats, OP_WORKER, "a group's offsets against the queues' ends"},
     {215, "DELETE_TOPIC_IN_BROKER", op_delete_topic, OP_WORKER | OP_ADMIN, "removes a topic"},
     {222, "INVOKE_BROKER_TO_RESET_OFFSET", op_reset_offset, OP_WORKER | OP_ADMIN, "resets a group's offsets"},
-    {223, "INVOKE_BROKER_TO_GET_CONSUMER_STATUS", op_get_consumer_status, 0, "asks members for their offsets"},
     {225, "UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST", op_update_and_create_group_list, OP_WORKER | OP_ADMIN, "makes or changes several consumer groups"},
     {300, "QUERY_TOPIC_CONSUME_BY_WHO", op_query_topic_consume_by_who, OP_WORKER, "groups that consume a topic"},
     {303, "QUERY_CONSUME_TIME_SPAN", op_query_consume_time_span, OP_WORKER, "a group's progress as times"},
