@@ -21,42 +21,57 @@ struct json {
         bool b;
         int64_t i;
         double d;
-        struct str s;            /* unescaped UTF-8; also NUL-terminated */
         struct json *child;      /* first element or member */
     };
+    struct str s;                /* TEXT: unescaped UTF-8; INT, DOUBLE: the digits as they stood. Also NUL-terminated */
     struct json *next;           /* next sibling */
     struct json *key;            /* of a member: TEXT for quoted and bare names, INT for integer keys, OBJECT */
 };
 
-/* Parses one value with nothing but blanks after it. 0, -EBADMSG, or -ENOMEM.
- * The tree and its texts live in a; text need not outlive the call. */
+/* Parses one value with nothing but blanks and comments after it. 0; -EBADMSG
+ * (an empty text, too); or -ENOMEM, also past the arena's limit. The tree and its
+ * texts live in a; text need not outlive the call. Whole numbers that no int64
+ * holds are DOUBLE; NaN and numbers that no double holds are broken text. Invalid
+ * UTF-8 and NUL bytes within quotes are kept; a lone \ud83d becomes U+FFFD. */
 int json_parse(struct arena *a, struct str text, struct json **out);
 
 /* Members and their loose values, as Fastjson converts: text "6", 6.0 and true
- * for numbers, 1/"true" for booleans, numbers for text. A missing or null member
- * (or obj NULL, or not an object) gives the default. */
+ * for numbers, 1/"true" for booleans, numbers and booleans for text. A missing or
+ * null member (or obj NULL, or not an object) gives the default, and so does a
+ * value that cannot be converted. Fractions are cut off, numbers past int64 are
+ * its nearest. Of two members with one name the last counts; an integer key has
+ * its digits as its name. */
 const struct json *json_member(const struct json *obj, const char *name);
 int64_t json_int(const struct json *obj, const char *name, int64_t def);
 bool json_bool(const struct json *obj, const char *name, bool def);
 double json_double(const struct json *obj, const char *name, double def);
-struct str json_str(const struct json *obj, const char *name);     /* empty (p NULL) when absent; a number member gives its digits only if it was written as text: use json_int */
+struct str json_str(const struct json *obj, const char *name);     /* p NULL when absent, null, an array or object */
 
 /* One value on its own, same conversions. */
 int64_t json_as_int(const struct json *v, int64_t def);
+bool json_as_bool(const struct json *v, bool def);
+double json_as_double(const struct json *v, double def);
 struct str json_as_str(const struct json *v);
 
+/* Elements of an array, members of an object; none of anything else. */
+static inline const struct json *json_first(const struct json *v)
+{
+    return v && (v->type == JSON_ARRAY || v->type == JSON_OBJECT) ? v->child : NULL;
+}
 #define json_each(it, parent) \
-    for (const struct json *it = (parent) ? (parent)->child : NULL; it; it = it->next)
+    for (const struct json *it = json_first(parent); it; it = it->next)
 
 /* The writer: commas, escapes and nesting are its business. Member order is the
- * caller's (Fastjson sorts by name: write them so). */
+ * caller's (Fastjson sorts by name: write them so). Non-ASCII goes out raw,
+ * control characters escaped, each byte of invalid UTF-8 as U+FFFD. Nesting past
+ * JSON_DEPTH_MAX, or an end without its beginning, fails the buf. */
 struct json_writer {
     struct buf *out;
     unsigned depth;
     bool pretty;                 /* tabs and newlines, as Apache's config files have */
     bool quote_int_keys;         /* standard JSON: {"0":..}; for routes asked by clients >= 4.9.4 */
-    bool comma[JSON_DEPTH_MAX + 2];
-    bool in_key;
+    bool comma[JSON_DEPTH_MAX + 1]; /* by depth: something was written there already */
+    bool after_key;              /* the next value belongs to the key just written */
 };
 
 void jw_init(struct json_writer *w, struct buf *out, bool pretty);
@@ -74,7 +89,7 @@ void jw_str(struct json_writer *w, struct str s);
 void jw_text(struct json_writer *w, const char *z);
 void jw_int(struct json_writer *w, int64_t v);
 void jw_bool(struct json_writer *w, bool v);
-void jw_double(struct json_writer *w, double v);      /* always with a fraction: 0.0 */
+void jw_double(struct json_writer *w, double v);      /* as Double.toString: 0.0, 12.5, 1.0E7; NaN and infinite: null */
 void jw_null(struct json_writer *w);
 /* Writes a parsed value again, as it was (unknown members kept across a rewrite). */
 void jw_value(struct json_writer *w, const struct json *v);
