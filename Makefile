@@ -2,6 +2,8 @@
 #       make check      C and mount tests, under 60 s
 #       make test       everything, with the official clients of other languages
 #       make debug      the same programs under ASan+UBSan, in build/debug/
+#       make bench      the measured table, side by side with its floors
+#       make docs       the pages that are made from the tables
 #       make install    PREFIX=/usr/local DESTDIR=
 CC      ?= cc
 O       ?= build
@@ -42,9 +44,40 @@ bench-programs: $(BENCH)
 debug:
 	$(MAKE) O=build/debug CFLAGS="-O1 -g -fno-omit-frame-pointer" SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined" all unit
 
+# ---- tests: TAP, through prove; each on its own ports and directories ----
+PROVE    = prove --exec '' --timer
+JOBS    ?= $(shell nproc)
+C_TESTS  = $(patsubst tests/unit/%.c,build/debug/tests/unit/%,$(sort $(wildcard tests/unit/*.c)))
+T_TESTS  = $(sort $(wildcard tests/wire/*.t tests/mount/*.t tests/docs/*.t))
+
+check: all debug
+	MQ_BUILD=build/debug $(PROVE) -j$(JOBS) $(C_TESTS) $(T_TESTS)
+
+clients: all
+	tests/clients/setup
+
+test: check clients
+	$(PROVE) $(sort $(wildcard tests/clients/*.t))
+
+bench: all bench-programs
+	tests/bench/run
+
+# ---- what the tables say, as pages ----
+docs: all
+	$O/mqdocs docs
+
+PREFIX  ?= /usr/local
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man8 $(DESTDIR)$(UNITDIR)
+	install -m755 $(filter-out $O/mqdocs,$(PROGRAMS)) $(DESTDIR)$(PREFIX)/bin
+	install -m644 $(wildcard docs/man/*.8) $(DESTDIR)$(PREFIX)/share/man/man8
+	for u in $(notdir $(wildcard tools/systemd/*.service)); do \
+		sed 's|@PREFIX@|$(PREFIX)|' tools/systemd/$$u >$(DESTDIR)$(UNITDIR)/$$u || exit 1; done
+
 clean:
 	rm -rf build
 
-.PHONY: all unit bench-programs debug clean
+.PHONY: all unit bench-programs debug check clients test bench docs install clean
 .SECONDARY:
 -include $(shell find $O -name '*.d' 2>/dev/null)
