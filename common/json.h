@@ -23,9 +23,9 @@ struct json {
         double d;
         struct json *child;      /* first element or member */
     };
-    struct str s;                /* TEXT: unescaped UTF-8; INT, DOUBLE: the digits as they stood. Also NUL-terminated */
+    struct str s;                /* TEXT: unescaped UTF-8; INT, DOUBLE: its digits. Also NUL-terminated */
     struct json *next;           /* next sibling */
-    struct json *key;            /* of a member: TEXT for quoted and bare names, INT for integer keys, OBJECT */
+    struct json *key;            /* of a member: TEXT (quoted, bare names), INT (integer keys), OBJECT */
 };
 
 /* Parses one value with nothing but blanks and comments after it. 0; -EBADMSG
@@ -45,7 +45,7 @@ const struct json *json_member(const struct json *obj, const char *name);
 int64_t json_int(const struct json *obj, const char *name, int64_t def);
 bool json_bool(const struct json *obj, const char *name, bool def);
 double json_double(const struct json *obj, const char *name, double def);
-struct str json_str(const struct json *obj, const char *name);     /* p NULL when absent, null, an array or object */
+struct str json_str(const struct json *obj, const char *name);     /* p NULL: absent, null, nested */
 
 /* One value on its own, same conversions. */
 int64_t json_as_int(const struct json *v, int64_t def);

@@ -120,7 +120,7 @@ static bool parse_number(struct parser *ps, struct json *v)
     if (!v->s.p)
         return false;
     ps->p += n;
-    if (ps->p < ps->end && strchr("LSBFD", *ps->p) && *ps->p)   /* Java's type letters, that Fastjson may write */
+    if (ps->p < ps->end && *ps->p && strchr("LSBFD", *ps->p))   /* Java's type letters */
         ps->p++;
     v->type = whole && str_i64(v->s, &v->i) == 0 ? JSON_INT : JSON_DOUBLE;
     if (v->type == JSON_DOUBLE) {

@@ -65,7 +65,8 @@ int language_of(struct str name);               /* LANG_OTHER for unknown ones *
 #define VERSION_V4_9_4 401
 #define VERSION_V5_0_0 413
 #define VERSION_V5_5_0 513                      /* what we say we are */
-/* "V5_5_0", "V5_5_0_SNAPSHOT"; "HIGHER_VERSION" from 612 on, as Apache says; "V?9" for the alphas and betas. */
+/* "V5_5_0", "V5_5_0_SNAPSHOT"; from 612 on "HIGHER_VERSION", as Apache says; "V?9" for the
+ * alphas and betas. */
 const char *version_name(int ordinal, char out[24]);
 
 #endif

@@ -91,7 +91,8 @@ static int set_defaults(const struct field *rows, size_t n, uint64_t seen, char 
         if (seen >> i & 1)
             continue;
         if (r->required)
-            return fault_set(f, RC_INVALID_PARAMETER, EINVAL, "the header field %s is missing", r->name);
+            return fault_set(f, RC_INVALID_PARAMETER, EINVAL, "the header field %s is missing",
+                             r->name);
         if (r->def && types[r->type].set(hdr + r->at, str_of(r->def)))
             assert(!"a row's default is not of its type");
     }
@@ -117,8 +118,8 @@ int fields_decode(const struct field *rows, size_t n, const struct command *cmd,
         seen |= (uint64_t)1 << at;
         assert(size >= types[r->type].size && r->at <= size - types[r->type].size);
         if (types[r->type].set((char *)hdr + r->at, v))
-            return fault_set(f, RC_INVALID_PARAMETER, EINVAL, "the header field %s must be %s, not %.*s",
-                             r->name, types[r->type].what, (int)(v.n < 100 ? v.n : 100), v.p);
+            return fault_set(f, RC_INVALID_PARAMETER, EINVAL,
+                             "the header field %s must be %s, not %.*s", r->name, types[r->type].what, (int)(v.n < 100 ? v.n : 100), v.p);
     }
     return set_defaults(rows, n, seen, hdr, f);
 }
