@@ -1,0 +1,46 @@
+/* What the tree's files share. Private to fs/. */
+#ifndef FS_TREE_PRIV_H
+#define FS_TREE_PRIV_H
+
+#include <stdatomic.h>
+#include "fs/last_error.h"
+#include "fs/node.h"
+#include "fs/users.h"
+
+#define TREE_DEPTH_MAX 16
+#define NAME_TTL_MS 60000            /* stable names and attributes: events correct them sooner */
+#define FLEETING_TTL_MS 1000
+
+struct tree {
+    struct broker *b;
+    struct users *users;
+    struct last_errors *errors;
+    struct node_table nodes;
+    int64_t opened_ms;
+    _Atomic gid_t admin_gid;         /* of the configuration's adminGroup */
+    _Atomic int64_t admin_gid_until; /* mono_ms */
+};
+
+struct tree_handle {
+    struct tree *t;
+    struct tree_node *n;             /* held */
+    int flags;                       /* of open(2) */
+    struct buf text;                 /* what a read gives */
+    int fd;                          /* or the file behind it; -1 */
+    int64_t fd_size;
+    bool fresh;                      /* made by this open, and nothing was written yet */
+};
+
+/* Fills *a for the node: every parameter on its path, as the broker knows it now. -ESTALE when something on
+ * the path is gone. at_done(a) in any case. */
+int at_load(struct at *a, struct tree *t, const struct tree_node *n, const struct tree_who *who);
+/* One step down from a loaded directory, for a name that need not have a node: its row, or NULL with *err -ENOENT... */
+const struct row *at_step(struct at *a, const struct row *dir, struct str name, int *err);
+int at_attr(struct at *a, const struct row *row, uint64_t ino, struct tree_attr *out);
+int at_text(struct at *a, const struct row *row, struct buf *out);
+
+/* Keeps the sentence for the user and returns -f->err (or err, when f says nothing). name may be empty: n itself. */
+int tree_refused(struct tree *t, const struct tree_node *n, struct str name, const struct tree_who *who,
+                 const struct fault *f, int err);
+
+#endif
