@@ -1,5 +1,7 @@
-/* The audit file: one JSON line for each change of governance or configuration:
- * time, user, from, what, path, old, new. Append-only, synced. Its own lock. */
+/* The audit file, STORE/audit.log: one JSON line for each change of governance or
+ * configuration: time (UTC), user ("" on the wire), from, what, path, old, new. Append-only,
+ * synced. Its own lock, a leaf. It stands beside Apache's files and not in
+ * STORE/config, whose files an Apache broker and its tools copy and replace. */
 #ifndef BROKER_AUDIT_H
 #define BROKER_AUDIT_H
 

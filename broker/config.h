@@ -31,8 +31,12 @@ struct broker_config {
     char *msg_trace_topic_name;
     int32_t default_topic_queue_nums;
     bool enforce_bindings;                       /* ours */
-    bool delete_topic_clears_retry;              /* clearRetryTopicWhenDeleteTopic */
+    bool clear_retry_topic_when_delete_topic;
+    bool validate_system_topic_when_update_topic, enable_mixed_message_type;
+    bool enable_split_metadata;                  /* codes 21 and 201 answer in parts of splitMetadataSize */
+    int32_t split_metadata_size;
     bool trace_on;
+    char *config_black_list;                     /* keys that code 25 may not change, separated by ';' */
     char *admin_group;                           /* ours: Unix group that may edit everything in the tree */
     /* send */
     int32_t max_message_size, max_topic_length;
@@ -45,7 +49,8 @@ struct broker_config {
     int32_t max_transfer_bytes_on_message_in_disk, max_transfer_count_on_message_in_disk;
     int32_t max_filter_message_size, access_message_in_memory_max_ratio;
     int32_t max_held_pulls;                      /* ours */
-    bool use_server_side_reset_offset, enable_property_filter;
+    bool use_server_side_reset_offset;
+    bool enable_property_filter;                 /* no row: there is no SQL filter yet, so it stays false */
     int32_t flush_consumer_offset_interval, channel_expired_timeout, subscription_expired_timeout;
     /* retry and delay */
     char *message_delay_level;
@@ -60,8 +65,9 @@ struct broker_config {
 
 extern const struct conf_table broker_config_rows;
 
-/* Defaults, then the file (NULL: none), then what follows from other keys (brokerRole master: brokerId 0, brokerIP1
- * from the first usable address, brokerName from the host name). Keys of Apache's that have no effect here are
+/* Defaults, then the file (NULL: none), then what follows from other keys and the environment where a key is empty
+ * (brokerRole master: brokerId 0, brokerIP1 from the first usable address, brokerName from the host name,
+ * storePathRootDir $HOME/store, namesrvAddr from NAMESRV_ADDR). Keys of Apache's that have no effect here are
  * logged once each. *conf must be zeroed. 0 or -errno with f; broker_config_free in both cases. */
 int broker_config_load(struct broker_config *conf, const char *path, struct fault *f);
 /* Sets one key before broker_open, for command lines (-n ADDR). */

@@ -15,11 +15,14 @@ void offsets_close(struct offsets *o);
 /* -1: never committed. */
 int64_t offsets_get(struct offsets *o, struct str group, struct str topic, int32_t queue);
 /* Overwrites, lower values too (Apache logs and does so). While a reset of that queue waits for its consumer the
- * commit is ignored. 0 or -ENOMEM. */
+ * commit is ignored. 0, -ENOMEM, or -EINVAL (a negative offset, a queue outside 0..65535). */
 int offsets_commit(struct offsets *o, struct str group, struct str topic, int32_t queue, int64_t offset);
 /* A server-side reset (useServerSideResetOffset): sets the committed offset and leaves a mark; the next pull of that
  * queue is answered PULL_OFFSET_MOVED with it, which takes the mark away. */
 int offsets_reset(struct offsets *o, struct str group, struct str topic, int32_t queue, int64_t offset);
+/* Sets the committed offset (-1: forgets it) and takes a waiting reset away: for undoing, and for resets that clients
+ * are told of by a request. */
+int offsets_put(struct offsets *o, struct str group, struct str topic, int32_t queue, int64_t offset);
 /* The waiting reset, or -1; take: and remove it. Cheap when no reset waits anywhere. */
 int64_t offsets_reset_waiting(struct offsets *o, struct str group, struct str topic, int32_t queue, bool take);
 

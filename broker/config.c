@@ -1,0 +1,289 @@
+/* The rows of the broker's configuration, and what follows from other keys. */
+#include "broker/config.h"
+
+#include <errno.h>
+#include <ifaddrs.h>
+#include <arpa/inet.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "common/remoting/codes.h"
+
+#define FIELD(f) offsetof(struct broker_config, f)
+#define INT(name, field, def, min, max, live, help) {name, CONF_INT, FIELD(field), def, min, max, NULL, live, help}
+#define LONG(name, field, def, min, max, live, help) {name, CONF_LONG, FIELD(field), def, min, max, NULL, live, help}
+#define BOOL(name, field, def, live, help) {name, CONF_BOOL, FIELD(field), def, 0, 0, NULL, live, help}
+#define TEXT(name, field, def, live, help) {name, CONF_TEXT, FIELD(field), def, 0, 0, NULL, live, help}
+#define ENUM(name, field, def, words, live, help) {name, CONF_ENUM, FIELD(field), def, 0, 0, words, live, help}
+
+#define MS_MAX INT32_MAX
+#define LIVE true
+#define AT_START false
+
+/* Names and defaults are those of Apache's BrokerConfig, MessageStoreConfig and NettyServerConfig (5.5.0), but for:
+ * autoCreateTopicEnable and autoCreateSubscriptionGroup are off (mkdir or an admin request is the way in), and the
+ * keys whose help starts with "ours:". A key is LIVE only where the code asks broker_conf() each time. */
+static const struct conf_row rows[] = {
+    /* identity */
+    TEXT("brokerName", broker_name, "", AT_START, "name of this broker; the host name when empty"),
+    TEXT("brokerClusterName", broker_cluster_name, "DefaultCluster", AT_START, "name of the cluster"),
+    LONG("brokerId", broker_id, "0", 0, INT64_MAX, AT_START, "0 for a master"),
+    ENUM("brokerRole", broker_role, "ASYNC_MASTER", "ASYNC_MASTER|SYNC_MASTER|SLAVE", AT_START,
+         "only ASYNC_MASTER until replication is there"),
+    TEXT("brokerIP1", broker_ip1, "", AT_START, "address told to clients; the first usable one of this host when empty"),
+    TEXT("namesrvAddr", namesrv_addr, "", LIVE, "name servers, host:port separated by ';'; NAMESRV_ADDR when empty"),
+    TEXT("regionId", region_id, "DefaultRegion", LIVE, "told to producers with each send (MSG_REGION)"),
+    INT("brokerPermission", broker_permission, "6", 0, 7, LIVE, "4 read, 2 write; taken from every topic's route"),
+    TEXT("adminGroup", admin_group, "", AT_START, "ours: Unix group whose members may edit everything in the tree"),
+    /* network */
+    TEXT("bindAddress", bind_address, "0.0.0.0", AT_START, "address to listen on"),
+    INT("listenPort", listen_port, "10911", 0, 65535, AT_START, "main port; the fast port is this minus 2; 0: any free port"),
+    INT("serverSelectorThreads", server_selector_threads, "0", 0, 256, AT_START,
+        "network threads; 0: one per core (Apache: 3)"),
+    INT("serverChannelMaxIdleTimeSeconds", server_channel_max_idle_time_seconds, "120", 0, MS_MAX / 1000, AT_START,
+        "seconds after which a silent connection is closed; 0: never"),
+    INT("serverSocketBacklog", server_socket_backlog, "1024", 1, 65535, AT_START, "connections that may wait to be accepted"),
+    INT("adminBrokerThreadPoolNums", admin_broker_thread_pool_nums, "16", 1, 1024, AT_START,
+        "threads for requests that may wait for the disk"),
+    INT("adminBrokerThreadPoolQueueCapacity", admin_broker_thread_pool_queue_capacity, "10000", 1, 1000000, AT_START,
+        "requests that may wait for those threads"),
+    INT("serverMaxConnections", server_max_connections, "10000", 1, 1000000, AT_START, "ours: connections at a time"),
+    INT("serverMaxFrameBytes", server_max_frame_bytes, "16777216", 1024, 1 << 30, AT_START,
+        "ours: largest request in bytes (Apache: JVM property com.rocketmq.remoting.frameMaxLength)"),
+    LONG("serverMaxOutputBytes", server_max_output_bytes, "16777216", 65536, INT64_C(1) << 40, AT_START,
+         "ours: bytes that may wait for one slow reader before its requests wait too"),
+    /* registration */
+    INT("registerNameServerPeriod", register_name_server_period, "30000", 10000, 60000, LIVE,
+        "ms between registrations with the name servers"),
+    INT("registerBrokerTimeoutMills", register_broker_timeout_mills, "24000", 1, MS_MAX, LIVE,
+        "ms a name server has for its answer"),
+    BOOL("forceRegister", force_register, "true", LIVE, "register each period even when nothing changed"),
+    BOOL("compressedRegister", compressed_register, "false", LIVE, "compress the registration"),
+    /* topics, groups, governance */
+    BOOL("autoCreateTopicEnable", auto_create_topic_enable, "false", LIVE,
+         "a send to an unknown topic makes it (Apache: true)"),
+    BOOL("autoCreateSubscriptionGroup", auto_create_subscription_group, "false", LIVE,
+         "an unknown consumer group is made when it comes (Apache: true)"),
+    BOOL("enforceBindings", enforce_bindings, "false", LIVE,
+         "ours: a group may consume, or send to, only the topics it is bound to"),
+    BOOL("clusterTopicEnable", cluster_topic_enable, "true", AT_START, "the topic named as the cluster may be read and written"),
+    BOOL("brokerTopicEnable", broker_topic_enable, "true", AT_START, "the topic named as the broker may be read and written"),
+    BOOL("traceTopicEnable", trace_topic_enable, "false", AT_START, "make the trace topic"),
+    TEXT("msgTraceTopicName", msg_trace_topic_name, "RMQ_SYS_TRACE_TOPIC", AT_START, "name of the trace topic"),
+    INT("defaultTopicQueueNums", default_topic_queue_nums, "8", 1, 16384, LIVE, "queues of a new topic when nobody says how many"),
+    BOOL("clearRetryTopicWhenDeleteTopic", clear_retry_topic_when_delete_topic, "true", LIVE,
+         "deleting a topic deletes the POP retry topics of its groups too"),
+    BOOL("validateSystemTopicWhenUpdateTopic", validate_system_topic_when_update_topic, "true", LIVE,
+         "refuse changes to system topics"),
+    BOOL("enableMixedMessageType", enable_mixed_message_type, "false", LIVE, "allow message.type=MIXED"),
+    BOOL("enableSplitMetadata", enable_split_metadata, "true", LIVE, "answer topic and group lists in parts to those who ask so"),
+    INT("splitMetadataSize", split_metadata_size, "2000", 1, 1000000, LIVE, "topics or groups in one part"),
+    BOOL("traceOn", trace_on, "true", LIVE, "tell producers that tracing is on"),
+    TEXT("configBlackList", config_black_list, "configBlackList;brokerConfigPath", AT_START,
+         "keys that UPDATE_BROKER_CONFIG may not change"),
+    /* send */
+    INT("maxMessageSize", max_message_size, "4194304", 1, 64 << 20, AT_START, "largest message body in bytes"),
+    INT("maxTopicLength", max_topic_length, "127", 1, 255, LIVE, "longest topic name of a send in bytes"),
+    BOOL("rejectTransactionMessage", reject_transaction_message, "false", LIVE, "refuse transactional sends"),
+    LONG("startAcceptSendRequestTimeStamp", start_accept_send_request_time_stamp, "0", 0, INT64_MAX, LIVE,
+         "ms since 1970 before which sends are refused"),
+    /* pull */
+    BOOL("longPollingEnable", long_polling_enable, "true", LIVE, "hold a pull that finds nothing"),
+    INT("shortPollingTimeMills", short_polling_time_mills, "1000", 1, MS_MAX, LIVE, "ms to hold it when longPollingEnable is false"),
+    BOOL("notifyConsumerIdsChangedEnable", notify_consumer_ids_changed_enable, "true", LIVE,
+         "tell a group's members when one comes or goes"),
+    BOOL("rejectPullConsumerEnable", reject_pull_consumer_enable, "false", LIVE, "refuse consumers that pull actively"),
+    BOOL("litePullMessageEnable", lite_pull_message_enable, "true", LIVE, "serve LITE_PULL_MESSAGE"),
+    BOOL("slaveReadEnable", slave_read_enable, "false", LIVE, "send slow consumers to a slave"),
+    INT("maxTransferBytesOnMessageInMemory", max_transfer_bytes_on_message_in_memory, "262144", 1, 128 << 20, LIVE,
+        "bytes of one pull from memory"),
+    INT("maxTransferCountOnMessageInMemory", max_transfer_count_on_message_in_memory, "32", 1, 100000, LIVE,
+        "messages of one pull from memory"),
+    INT("maxTransferBytesOnMessageInDisk", max_transfer_bytes_on_message_in_disk, "65536", 1, 128 << 20, LIVE,
+        "bytes of one pull from the disk"),
+    INT("maxTransferCountOnMessageInDisk", max_transfer_count_on_message_in_disk, "8", 1, 100000, LIVE,
+        "messages of one pull from the disk"),
+    INT("maxFilterMessageSize", max_filter_message_size, "16000", 20, 1 << 30, LIVE,
+        "bytes of a consume queue that one filtered pull looks at"),
+    INT("accessMessageInMemoryMaxRatio", access_message_in_memory_max_ratio, "40", 0, 100, AT_START,
+        "percent of memory; messages further from the log's end count as on disk"),
+    INT("maxHeldPulls", max_held_pulls, "100000", 1, 10000000, LIVE, "ours: pulls held at a time"),
+    BOOL("useServerSideResetOffset", use_server_side_reset_offset, "true", LIVE,
+         "an offset reset is given with the next pull instead of by a request to each client"),
+    INT("flushConsumerOffsetInterval", flush_consumer_offset_interval, "5000", 10, MS_MAX, AT_START,
+        "ms between writes of consumerOffset.json"),
+    INT("channelExpiredTimeout", channel_expired_timeout, "120000", 1000, MS_MAX, LIVE,
+        "ms without a heartbeat after which a client is gone"),
+    INT("subscriptionExpiredTimeout", subscription_expired_timeout, "600000", 1000, MS_MAX, LIVE,
+        "ms without a heartbeat after which a subscription is gone"),
+    /* delay */
+    TEXT("messageDelayLevel", message_delay_level, "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h", AT_START,
+         "delay of each level, from 1 on"),
+    INT("flushDelayOffsetInterval", flush_delay_offset_interval, "10000", 10, MS_MAX, AT_START,
+        "ms between writes of delayOffset.json"),
+    /* store */
+    TEXT("storePathRootDir", store_path_root_dir, "", AT_START, "the store's directory; $HOME/store when empty"),
+    TEXT("storePathCommitLog", store_path_commit_log, "", AT_START, "the commit log's directory; storePathRootDir/commitlog when empty"),
+    LONG("mappedFileSizeCommitLog", mapped_file_size_commit_log, "1073741824", 4096, INT32_MAX, AT_START,
+         "bytes of a commit log file"),
+    LONG("mappedFileSizeConsumeQueue", mapped_file_size_consume_queue, "6000000", 20, INT32_MAX, AT_START,
+         "bytes of a consume queue file, rounded up to a multiple of 20"),
+    ENUM("flushDiskType", flush_disk_type, "ASYNC_FLUSH", "ASYNC_FLUSH|SYNC_FLUSH", AT_START,
+         "SYNC_FLUSH: a send is acknowledged when it is on disk"),
+    INT("flushIntervalCommitLog", flush_interval_commit_log, "500", 1, MS_MAX, AT_START, "ms between flushes of the commit log"),
+    INT("flushCommitLogLeastPages", flush_commit_log_least_pages, "4", 0, 1 << 20, AT_START,
+        "pages that must have changed for such a flush"),
+    INT("flushCommitLogThoroughInterval", flush_commit_log_thorough_interval, "10000", 1, MS_MAX, AT_START,
+        "ms after which a flush is made whatever changed"),
+    INT("flushIntervalConsumeQueue", flush_interval_consume_queue, "1000", 1, MS_MAX, AT_START,
+        "ms between flushes of the consume queues"),
+    INT("syncFlushTimeout", sync_flush_timeout, "5000", 1, MS_MAX, LIVE,
+        "ms a send waits for the disk before it is answered FLUSH_DISK_TIMEOUT"),
+    BOOL("checkCRCOnRecover", check_crc_on_recover, "true", AT_START, "check message bodies after a crash"),
+};
+
+const struct conf_table broker_config_rows = {rows, sizeof(rows) / sizeof(rows[0])};
+
+/* ---- what follows from other keys ---- */
+
+static int set_text(char **field, const char *value, struct fault *f)
+{
+    char *z = str_dup(str_of(value));
+
+    if (!z)
+        return fault_errno(f, ENOMEM, "reading the configuration");
+    free(*field);
+    *field = z;
+    return 0;
+}
+
+/* The first IPv4 address that other hosts can reach: up, not loopback, not link-local. */
+static void first_address(char out[INET_ADDRSTRLEN])
+{
+    struct ifaddrs *all, *i;
+
+    snprintf(out, INET_ADDRSTRLEN, "127.0.0.1");
+    if (getifaddrs(&all) < 0)
+        return;
+    for (i = all; i; i = i->ifa_next) {
+        struct sockaddr_in sin;
+        uint32_t ip;
+
+        if (!i->ifa_addr || i->ifa_addr->sa_family != AF_INET || !(i->ifa_flags & IFF_UP) || (i->ifa_flags & IFF_LOOPBACK))
+            continue;
+        memcpy(&sin, i->ifa_addr, sizeof(sin));
+        ip = ntohl(sin.sin_addr.s_addr);
+        if (ip >> 24 == 127 || ip >> 16 == 0xA9FE || !ip)
+            continue;
+        inet_ntop(AF_INET, &sin.sin_addr, out, INET_ADDRSTRLEN);
+        break;
+    }
+    freeifaddrs(all);
+}
+
+static int derive_texts(struct broker_config *c, struct fault *f)
+{
+    char text[4096];
+    const char *env;
+    int rc = 0;
+
+    if (!c->broker_name[0]) {
+        if (gethostname(text, sizeof(text)) < 0 || !text[0])
+            snprintf(text, sizeof(text), "DEFAULT_BROKER");     /* as Apache */
+        text[sizeof(text) - 1] = 0;
+        rc = set_text(&c->broker_name, text, f);
+    }
+    if (!rc && !c->broker_ip1[0]) {
+        first_address(text);
+        rc = set_text(&c->broker_ip1, text, f);
+    }
+    if (!rc && !c->namesrv_addr[0] && (env = getenv("NAMESRV_ADDR")))
+        rc = set_text(&c->namesrv_addr, env, f);
+    if (!rc && !c->store_path_root_dir[0]) {
+        env = getenv("HOME");
+        if ((size_t)snprintf(text, sizeof(text), "%s/store", env && env[0] ? env : "/root") >= sizeof(text))
+            return fault_errno(f, ENAMETOOLONG, "$HOME/store");
+        rc = set_text(&c->store_path_root_dir, text, f);
+    }
+    return rc;
+}
+
+static int check_together(const struct broker_config *c, struct fault *f)
+{
+    int64_t ms[65];
+
+    if (c->broker_role != ROLE_ASYNC_MASTER)
+        return fault_set(f, RC_INVALID_PARAMETER, EINVAL,
+                         "brokerRole=%s needs replication, which is not there yet: use ASYNC_MASTER",
+                         c->broker_role == ROLE_SLAVE ? "SLAVE" : "SYNC_MASTER");
+    if (delay_levels_parse(str_of(c->message_delay_level), ms, 64) < 1)
+        return fault_set(f, RC_INVALID_PARAMETER, EINVAL, "messageDelayLevel wants levels like \"1s 5m 2h 1d\", not \"%.100s\"",
+                         c->message_delay_level);
+    return 0;
+}
+
+static void log_unknown(void *arg, struct str key, struct str value)
+{
+    (void)arg;
+    (void)value;
+    log_info("configuration: key %.*s has no effect here", STR_ARG(key));
+}
+
+int broker_config_load(struct broker_config *conf, const char *path, struct fault *f)
+{
+    int rc = conf_defaults(&broker_config_rows, conf);
+
+    if (rc)
+        return fault_errno(f, -rc, "reading the configuration");
+    if (path && (rc = conf_read_file(&broker_config_rows, conf, path, log_unknown, NULL, f)))
+        return rc;
+    if ((rc = derive_texts(conf, f)))
+        return rc;
+    conf->broker_id = 0;        /* every role that check_together lets through is a master */
+    return check_together(conf, f);
+}
+
+int broker_config_override(struct broker_config *conf, const char *key, const char *value, struct fault *f)
+{
+    const struct conf_row *row = conf_find(&broker_config_rows, str_of(key));
+
+    if (!row)
+        return fault_set(f, RC_INVALID_PARAMETER, EINVAL, "there is no configuration key %.100s", key);
+    return conf_set(row, conf, str_of(value), f);
+}
+
+void broker_config_free(struct broker_config *conf) { conf_free(&broker_config_rows, conf); }
+
+/* ---- delay levels ---- */
+
+static int64_t unit_ms(char unit)
+{
+    static const struct { char unit; int64_t ms; } units[] = {{'s', 1000}, {'m', 60000}, {'h', 3600000}, {'d', 86400000}};
+
+    for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++)
+        if (units[i].unit == unit)
+            return units[i].ms;
+    return 0;
+}
+
+int delay_levels_parse(struct str text, int64_t *ms, int max)
+{
+    int n = 0;
+
+    for (text = str_trim(text); text.n; text = str_trim(text)) {
+        const char *blank = memchr(text.p, ' ', text.n);
+        struct str word = str_n(text.p, blank ? (size_t)(blank - text.p) : text.n);
+        int64_t unit = unit_ms(word.p[word.n - 1]), v;
+
+        if (n >= max || !unit || word.n < 2 || word.p[0] < '0' || word.p[0] > '9' ||
+            str_i64(str_n(word.p, word.n - 1), &v) || v > INT64_MAX / 4 / unit)
+            return -EINVAL;
+        ms[++n] = v * unit;
+        text.p += word.n;
+        text.n -= word.n;
+    }
+    return n;
+}
