@@ -10,6 +10,7 @@
 #include "common/log.h"
 #include "common/remoting/client.h"
 #include "common/remoting/rebase.h"
+#include "common/thread.h"
 
 #define TICK_MS 50                  /* resolution of timeouts, while something waits */
 #define READ_STEP 65536
@@ -544,7 +545,7 @@ int client_open(struct client **out, struct fault *f)
     c->wake.data = c->tick.data = c;
     rc = uv_async_init(&c->uv, &c->wake, on_wake);
     if (!rc)
-        rc = -pthread_create(&c->thread, NULL, client_main, c);
+        rc = thread_start(&c->thread, client_main, c);
     if (!rc) {
         *out = c;
         return 0;

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "common/remoting/server_priv.h"
+#include "common/thread.h"
 
 __thread struct loop *loop_here;
 
@@ -166,10 +167,10 @@ static void *loop_main(void *arg)
 
 int loop_start(struct loop *l)
 {
-    int rc = pthread_create(&l->thread, NULL, loop_main, l);
+    int rc = thread_start(&l->thread, loop_main, l);
 
     l->threaded = rc == 0;
-    return -rc;
+    return rc;
 }
 
 void loop_check_finished(struct loop *l)

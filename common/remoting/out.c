@@ -305,8 +305,11 @@ static void out_added(struct conn *c, struct out *o, size_t at, const struct iov
     if (done)
         o->dones[o->n_dones++] = (struct done){done, arg};
     mark_dirty(c);
-    if (overfull(c))
-        conn_shut(c, "it does not read what it is sent");
+    if (overfull(c)) {
+        conn_flush(c);
+        if (overfull(c))
+            conn_shut(c, "it does not read what it is sent");
+    }
 }
 
 /* Half a reply would desynchronise the stream, so no memory ends the connection. */

@@ -220,7 +220,10 @@ static void run_on_worker(void *arg)
     bool taken = false;
 
     r->taken = &taken;
-    r->fn(r);
+    if (atomic_load_explicit(&r->s->hurry, memory_order_relaxed))
+        reply(r, RC_SYSTEM_BUSY, "the server is stopping");
+    else
+        r->fn(r);
     if (!taken)                 /* else r belongs to whoever kept it, and may be gone */
         request_free(r);
 }

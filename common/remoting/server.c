@@ -293,6 +293,7 @@ void server_stop(struct server *s, int wait_ms)
     for (int i = 0; i < s->n_loops; i++)
         loop_quiet(&s->loops[i]);
     wait_pending(s, deadline);
+    atomic_store(&s->hurry, true);
     workers_close(&s->workers);
     left = deadline - mono_ms();
     for (int i = 0; i < s->n_loops; i++)

@@ -68,9 +68,10 @@ struct server_ops {
 int server_open(const struct server_conf *conf, const struct server_ops *ops, struct server **out,
                 struct fault *f);
 int server_run(struct server *s);         /* starts loops and workers, returns. 0 or -errno */
-/* Stops accepting and reading, waits up to the given time for kept requests to be answered and output
- * to be written, closes all, joins threads. Queued work of the workers is run, not dropped. Sends to its
- * conns are swallowed from then on; posted functions run on the poster's thread. Not from a loop or worker. */
+/* Stops accepting and reading, waits up to the given time for kept requests to be answered and output to be
+ * written, closes all, joins threads. Requests that no worker has begun by then get SYSTEM_BUSY; functions of
+ * server_work are run. Sends to its conns are swallowed from then on; posted functions run on the poster's
+ * thread. Not from a loop or worker. */
 void server_stop(struct server *s, int wait_ms);
 /* Stops when that was not done. All kept requests must be freed by now, and no thread may be inside a call. */
 void server_free(struct server *s);

@@ -178,7 +178,8 @@ struct server {
     struct workers workers;
     _Atomic uint64_t conn_ids;
     atomic_int opaques;
-    bool running, stopped;
+    bool stopped;
+    atomic_bool hurry;              /* the stop's time is over: workers refuse what they have not begun */
     pthread_mutex_t pending_lock;   /* guards pending; nothing else is taken under it */
     pthread_cond_t pending_less;
     long pending;                   /* kept requests that were not freed yet */

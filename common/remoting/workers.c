@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "common/remoting/server_priv.h"
+#include "common/thread.h"
 
 static void *worker_main(void *arg)
 {
@@ -39,9 +40,9 @@ int workers_open(struct workers *w, int threads, int queue)
 int workers_start(struct workers *w)
 {
     while (w->n_started < w->n_threads) {
-        int rc = pthread_create(&w->threads[w->n_started], NULL, worker_main, w);
+        int rc = thread_start(&w->threads[w->n_started], worker_main, w);
         if (rc)
-            return -rc;
+            return rc;
         w->n_started++;
     }
     return 0;
