@@ -64,6 +64,7 @@ void message_record_put(char *p, const struct message *m, bool crc_known);
  * fill them in under the lock, after everything else was prepared outside of it. */
 #define RECORD_AT_QUEUE_OFFSET 20
 #define RECORD_AT_PHYSICAL_OFFSET 28
+#define RECORD_AT_SYS_FLAG 36
 #define RECORD_AT_STORE_TIMESTAMP(born_v6) ((born_v6) ? 68 : 56)
 
 /* Decodes one record of at most n bytes. The texts of m point into it. 0: a message; 1: the blank

@@ -22,6 +22,7 @@ struct store_queue;
 
 #define STORE_DELAY_LEVELS_MAX 64
 
+/* Numbers that are 0 mean Apache's default. */
 struct store_conf {
     const char *root;                    /* storePathRootDir */
     const char *commit_log;              /* storePathCommitLog; NULL or "": root/commitlog */
@@ -33,6 +34,8 @@ struct store_conf {
     int32_t flush_least_pages;           /* flushCommitLogLeastPages */
     int32_t flush_thorough_ms;           /* flushCommitLogThoroughInterval */
     int32_t flush_queue_interval_ms;     /* flushIntervalConsumeQueue */
+    int32_t flush_queue_least_pages;     /* flushConsumeQueueLeastPages */
+    int32_t flush_queue_thorough_ms;     /* flushConsumeQueueThoroughInterval */
     bool check_crc_on_recover;           /* checkCRCOnRecover */
     int64_t hot_bytes;                   /* what lies further from the log's end counts as cold */
     /* Delay of each level in ms (messageDelayLevel), [1..n]: recovery needs it to rebuild the deliver

@@ -1,0 +1,217 @@
+/* Appending: everything that can be worked out before is, then one short lock in
+ * which a record gets its offsets, is written to the mapped log and gets its unit. */
+#include "store/store_impl.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/remoting/codes.h"
+
+#define RECORD_OVERHEAD_MAX 65536    /* a record may be this much longer than the largest body */
+#define RETRY_MS 1000
+#define FEW 8                        /* messages that are prepared without an allocation */
+
+struct prepared {
+    struct message record;
+    size_t size;
+    int64_t tags_code;
+    int64_t delay;                   /* SCHEDULE_TOPIC_XXXX: ms until delivery, else -1 */
+};
+
+int64_t schedule_delay(const struct store *s, struct str properties)
+{
+    struct str text = prop_get(properties, "DELAY");
+    int32_t level;
+
+    if (!text.p || str_i32(text, &level))
+        return -1;
+    if (level > s->conf.n_delay)
+        level = s->conf.n_delay;
+    return level > 0 ? s->conf.delay_ms[level] : -1;
+}
+
+static int refuse_size(struct fault *f, const char *what, size_t n, size_t most)
+{
+    return fault_set(f, RC_MESSAGE_ILLEGAL, EMSGSIZE, "the message's %s is %zu bytes, more than %zu", what, n, most);
+}
+
+static int prepare(const struct store *s, const struct store_queue *q, const struct message *m, int64_t tags_code,
+                   struct prepared *out, struct fault *f)
+{
+    size_t most = (size_t)s->conf.max_message_size;
+
+    if (m->body.n > most)
+        return refuse_size(f, "body", m->body.n, most);
+    if (m->properties.n > PROPERTIES_MAX)
+        return refuse_size(f, "property text", m->properties.n, PROPERTIES_MAX);
+    out->record = *m;
+    out->record.topic = queue_topic(q);
+    out->record.queue_id = q->id;
+    out->record.body_crc = message_body_crc(m->body);
+    out->size = message_record_size(&out->record);
+    out->tags_code = tags_code;
+    out->delay = q->is_schedule ? schedule_delay(s, m->properties) : -1;
+    return out->size > most + RECORD_OVERHEAD_MAX ? refuse_size(f, "record", out->size, most + RECORD_OVERHEAD_MAX) : 0;
+}
+
+void mark_dirty(struct store *s, struct store_queue *q)
+{
+    if (q->is_dirty)
+        return;
+    q->is_dirty = true;
+    q->dirty_next = s->dirty;
+    s->dirty = q;
+}
+
+/* ---- writes on and off ---- */
+
+static void writes_off(struct store *s, const struct fault *why)
+{
+    if (s->writes == WRITES_ON)
+        log_error("store: writes are off: %s", why->text);
+    s->writes = WRITES_OFF;
+    s->writes_fault = *why;
+    s->writes_retry_at = mono_ms() + RETRY_MS;
+}
+
+void writes_failed(struct store *s, int err, const char *what)
+{
+    pthread_mutex_lock(&s->append_lock);
+    if (s->writes != WRITES_FAILED) {
+        fault_errno(&s->writes_fault, -err, "%s", what);
+        log_error("store: writes are off until a restart: %s", s->writes_fault.text);
+    }
+    s->writes = WRITES_FAILED;
+    pthread_mutex_unlock(&s->append_lock);
+}
+
+static int check_writes(struct store *s, struct fault *f)
+{
+    if (s->writes == WRITES_ON || (s->writes == WRITES_OFF && mono_ms() >= s->writes_retry_at))
+        return 0;
+    return fault_set(f, RC_SERVICE_NOT_AVAILABLE, s->writes_fault.err, "writes are off: %.300s", s->writes_fault.text);
+}
+
+/* ---- the append ---- */
+
+/* Log space and queue units for all of them, or nothing. */
+static int make_room(struct store *s, struct store_queue *q, size_t bytes, int n, int64_t *at, char **p, struct fault *f)
+{
+    struct fault why = {0};
+    int rc;
+
+    if ((rc = check_writes(s, f)))
+        return rc;
+    if (atomic_load_explicit(&q->dead, memory_order_relaxed))
+        return fault_set(f, RC_TOPIC_NOT_EXIST, ENOENT, "topic %s was deleted", q->topic);
+    if (!(rc = queue_room(&s->env, q, n, &why)))
+        rc = commit_log_room(&s->log, bytes, at, p, &why);
+    if (rc && rc != -EMSGSIZE) {
+        why.rc = RC_SERVICE_NOT_AVAILABLE;
+        writes_off(s, &why);
+    }
+    if (rc && f)
+        *f = why;
+    return rc;
+}
+
+static void write_one(struct prepared *m, char *p, int64_t at, int64_t queue_offset, int64_t now, struct store_put *out)
+{
+    m->record.physical_offset = at;
+    m->record.queue_offset = is_indexed(m->record.sys_flag) ? queue_offset : 0;
+    m->record.store_timestamp = now;
+    message_record_put(p, &m->record, true);
+    *out = (struct store_put){.physical_offset = at,
+                              .queue_offset = m->record.queue_offset,
+                              .store_timestamp = now,
+                              .end = at + (int64_t)m->size,
+                              .size = (uint32_t)m->size};
+}
+
+/* Append lock held, room made. */
+static void write_all(struct store *s, struct store_queue *q, struct prepared *m, int n, int64_t at, char *p,
+                      struct store_put *out)
+{
+    int64_t now = wall_ms(), queue_offset = queue_max(q);
+
+    for (int i = 0; i < n; i++) {
+        write_one(&m[i], p, at, queue_offset, now, &out[i]);
+        queue_offset += is_indexed(m[i].record.sys_flag);
+        p += m[i].size;
+        at += (int64_t)m[i].size;
+    }
+    /* The log first: who sees a unit must find its record complete. */
+    commit_log_advance(&s->log, at, now);
+    for (int i = 0; i < n; i++) {
+        int64_t tags = m[i].delay >= 0 ? now + m[i].delay : m[i].tags_code;
+        if (is_indexed(m[i].record.sys_flag))
+            queue_put(&s->env, q, &(struct store_entry){out[i].physical_offset, out[i].size, tags}, now);
+    }
+    mark_dirty(s, q);
+    if (s->writes == WRITES_OFF)
+        log_info("store: writes are on again");
+    s->writes = WRITES_ON;
+}
+
+static int append_prepared(struct store *s, struct store_queue *q, struct prepared *m, int n, size_t bytes,
+                           struct store_put *out, struct fault *f)
+{
+    int64_t at, max;
+    char *p;
+    int rc;
+
+    if ((rc = queue_load(&s->env, q)))
+        return fault_errno(f, -rc, "read consume queue %s/%" PRId32, q->topic, q->id);
+    pthread_mutex_lock(&s->append_lock);
+    if (!(rc = make_room(s, q, bytes, n, &at, &p, f)))
+        write_all(s, q, m, n, at, p, out);
+    max = queue_max(q);
+    pthread_mutex_unlock(&s->append_lock);
+    if (rc) {
+        count(&s->append_refused, n);
+        return rc;
+    }
+    count(&s->appended_messages, n);
+    count(&s->appended_bytes, (int64_t)bytes);
+    if (s->on_arrival)
+        s->on_arrival(s->arrival_ctx, q, max);
+    return 0;
+}
+
+int store_append(struct store *s, struct store_queue *q, const struct message *m, int64_t tags_code,
+                 struct store_put *out, struct fault *f)
+{
+    struct prepared one;
+    int rc = prepare(s, q, m, tags_code, &one, f);
+
+    return rc ? rc : append_prepared(s, q, &one, 1, one.size, out, f);
+}
+
+int store_append_batch(struct store *s, struct store_queue *q, const struct message *m, const int64_t *tags_codes,
+                       int n, struct store_put *out, struct fault *f)
+{
+    struct prepared few[FEW], *all = few;
+    size_t bytes = 0, most = (size_t)s->conf.commit_log_file_size;
+    int rc = 0;
+
+    if (n <= 0)
+        return n == 0 ? 0 : -EINVAL;
+    if (n > FEW && !(all = malloc((size_t)n * sizeof *all)))
+        return fault_errno(f, ENOMEM, "prepare %d messages", n);
+    for (int i = 0; !rc && i < n; i++) {
+        rc = prepare(s, q, &m[i], tags_codes[i], &all[i], f);
+        if (!rc && all[i].size > most - bytes)
+            rc = refuse_size(f, "batch", bytes + all[i].size, most);
+        if (!rc)
+            bytes += all[i].size;
+    }
+    if (!rc)
+        rc = append_prepared(s, q, all, n, bytes, out, f);
+    if (all != few)
+        free(all);
+    return rc;
+}

@@ -1,0 +1,325 @@
+#include "store/commit_log.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/be.h"
+#include "common/clock.h"
+#include "common/file.h"
+#include "common/log.h"
+#include "common/remoting/codes.h"
+
+#define RETRY_MS 1000                /* between tries to make a file on a full disk */
+
+int commit_log_open(struct commit_log *l, const char *dir, int64_t file_size, struct fault *f)
+{
+    int rc = dir_make(dir);
+
+    if (rc)
+        return fault_errno(f, -rc, "make directory %s", dir);
+    if (!(l->dir = strdup(dir)))
+        return fault_errno(f, ENOMEM, "open the commit log");
+    l->file_size = file_size;
+    l->spare_base = -1;
+    file_list_init(&l->files, file_size);
+    pthread_mutex_init(&l->spare_lock, NULL);
+    pthread_cond_init(&l->spare_change, NULL);
+    return file_list_load(&l->files, dir, f);
+}
+
+void commit_log_free(struct commit_log *l)
+{
+    if (!l->dir)
+        return;
+    file_list_free(&l->files);
+    pthread_mutex_destroy(&l->spare_lock);
+    pthread_cond_destroy(&l->spare_change);
+    free(l->dir);
+    l->dir = NULL;
+}
+
+int64_t commit_log_min(struct commit_log *l)
+{
+    int64_t first, end;
+
+    file_list_range(&l->files, &first, &end);
+    return first;
+}
+
+/* ---- recovery's word on the end ---- */
+
+static int clear_tail(struct commit_log *l, struct mapped_file *m, int64_t end)
+{
+    int rc = mapped_file_is_zero_from(m, l->dir, end - m->base);
+
+    if (rc != 0)
+        return rc < 0 ? rc : 0;
+    log_warn("commit log file %s/%020" PRId64 ": what lies behind its last whole record, at %" PRId64
+             ", is dropped", l->dir, m->base, end - m->base);
+    return mapped_file_zero_from(m, l->dir, end - m->base);
+}
+
+int commit_log_set_end(struct commit_log *l, int64_t end, int64_t last_time, struct fault *f)
+{
+    int64_t first, last;
+    int rc = 0;
+
+    file_list_range(&l->files, &first, &last);
+    atomic_store(&l->max, end);
+    atomic_store(&l->last_time, last_time);
+    l->tail = file_list_get(&l->files, l->dir, end);
+    if (l->tail) {
+        mapped_file_unref(l->tail);          /* the list's reference is enough: the last file is never taken from it */
+        rc = clear_tail(l, l->tail, end);
+    }
+    if (rc)
+        return fault_errno(f, -rc, "clear the commit log behind %" PRId64, end);
+    /* Files made ahead and never used, or behind a broken record. */
+    rc = file_list_cut(&l->files, l->dir, l->tail ? l->tail->base + 1 : end);
+    return rc ? fault_errno(f, -rc, "remove commit log files behind %" PRId64, end) : 0;
+}
+
+/* ---- making files ahead ---- */
+
+static int make_file(struct commit_log *l, int64_t base, struct mapped_file **out, struct fault *f)
+{
+    struct mapped_file *m = mapped_file_new(base, l->file_size);
+    int rc;
+
+    if (!m)
+        return fault_errno(f, ENOMEM, "make a commit log file");
+    if (!(rc = mapped_file_create(m, l->dir, l->file_size, f))) {
+        if (!(rc = dir_sync(l->dir))) {
+            *out = m;
+            return 0;
+        }
+        fault_errno(f, -rc, "sync directory %s", l->dir);
+        mapped_file_unlink(m, l->dir);
+    }
+    mapped_file_unref(m);
+    return rc;
+}
+
+static void make_spare(struct commit_log *l)
+{
+    int64_t base = l->spare_base;
+    struct mapped_file *m = NULL;
+    struct fault f = {0};
+    int rc;
+
+    l->spare_busy = true;
+    pthread_mutex_unlock(&l->spare_lock);
+    rc = make_file(l, base, &m, &f);
+    pthread_mutex_lock(&l->spare_lock);
+    l->spare_busy = false;
+    l->spare_base = -1;
+    l->spare = m;
+    l->spare_fault = f;
+    if (rc) {
+        if (!l->spare_retry_at)
+            log_error("next commit log file: %s", f.text);
+        l->spare_retry_at = mono_ms() + RETRY_MS;
+    } else {
+        l->spare_fault.err = 0;
+        l->spare_retry_at = 0;
+    }
+    pthread_cond_broadcast(&l->spare_change);
+}
+
+static void *spare_main(void *arg)
+{
+    struct commit_log *l = arg;
+
+    pthread_mutex_lock(&l->spare_lock);
+    while (!l->stop) {
+        if (l->spare_base >= 0)
+            make_spare(l);
+        else
+            pthread_cond_wait(&l->spare_change, &l->spare_lock);
+    }
+    pthread_mutex_unlock(&l->spare_lock);
+    return NULL;
+}
+
+/* Asks the thread for the file at base, unless it is there, asked for, or failed a moment ago. */
+static void want_spare(struct commit_log *l, int64_t base)
+{
+    if (l->spare || l->spare_base >= 0 || mono_ms() < l->spare_retry_at)
+        return;
+    l->spare_base = base;
+    pthread_cond_broadcast(&l->spare_change);
+}
+
+static int64_t next_base(const struct commit_log *l)
+{
+    int64_t max = atomic_load(&l->max);
+
+    return l->tail ? l->tail->base + l->file_size : max - max % l->file_size;
+}
+
+int commit_log_start(struct commit_log *l, struct fault *f)
+{
+    int rc;
+
+    pthread_mutex_lock(&l->spare_lock);
+    l->stop = false;
+    if (!l->tail)
+        want_spare(l, next_base(l));
+    pthread_mutex_unlock(&l->spare_lock);
+    rc = pthread_create(&l->thread, NULL, spare_main, l);
+    if (rc)
+        return fault_errno(f, rc, "start the allocation thread");
+    l->thread_runs = true;
+    return 0;
+}
+
+void commit_log_stop(struct commit_log *l)
+{
+    if (!l->thread_runs)
+        return;
+    pthread_mutex_lock(&l->spare_lock);
+    l->stop = true;
+    pthread_cond_broadcast(&l->spare_change);
+    pthread_mutex_unlock(&l->spare_lock);
+    pthread_join(l->thread, NULL);
+    l->thread_runs = false;
+    if (l->spare)
+        mapped_file_unlink(l->spare, l->dir);
+    mapped_file_unref(l->spare);
+    l->spare = NULL;
+}
+
+/* ---- appending ---- */
+
+/* Waits for the next file. On a full disk each call says so until a try, one a second, succeeds. */
+static struct mapped_file *take_spare(struct commit_log *l, struct fault *f)
+{
+    struct mapped_file *m;
+
+    pthread_mutex_lock(&l->spare_lock);
+    want_spare(l, next_base(l));
+    while (!l->spare && (l->spare_base >= 0 || l->spare_busy))
+        pthread_cond_wait(&l->spare_change, &l->spare_lock);
+    m = l->spare;
+    l->spare = NULL;
+    if (!m && f)
+        *f = l->spare_fault;
+    pthread_mutex_unlock(&l->spare_lock);
+    return m;
+}
+
+static void close_with_blank(struct commit_log *l)
+{
+    int64_t max = atomic_load_explicit(&l->max, memory_order_relaxed);
+    int64_t left = l->tail->base + l->file_size - max;
+
+    if (left >= RECORD_BLANK_MIN) {
+        char *p = l->tail->map + (max - l->tail->base);
+        be32_put(p, (uint32_t)left);
+        be32_put(p + 4, BLANK_MAGIC);
+    }
+}
+
+static int roll(struct commit_log *l, struct fault *f)
+{
+    struct mapped_file *m = take_spare(l, f);
+
+    if (!m)
+        return f && f->err ? -f->err : -ENOSPC;
+    if (file_list_add(&l->files, m)) {
+        mapped_file_unlink(m, l->dir);
+        mapped_file_unref(m);
+        return fault_errno(f, ENOMEM, "add a commit log file");
+    }
+    if (l->tail)
+        close_with_blank(l);
+    l->tail = m;
+    atomic_store_explicit(&l->max, m->base, memory_order_release);
+    return 0;
+}
+
+int commit_log_room(struct commit_log *l, size_t n, int64_t *at, char **p, struct fault *f)
+{
+    int64_t max = atomic_load_explicit(&l->max, memory_order_relaxed);
+    int rc;
+
+    if ((int64_t)n > l->file_size - RECORD_BLANK_MIN)
+        return fault_set(f, RC_MESSAGE_ILLEGAL, EMSGSIZE, "%zu bytes do not fit a commit log file of %" PRId64,
+                         n, l->file_size);
+    /* A blank must always fit behind the record, as Apache keeps it. */
+    if (!l->tail || (int64_t)n > l->file_size - RECORD_BLANK_MIN - (max - l->tail->base)) {
+        if ((rc = roll(l, f)))
+            return rc;
+        max = l->tail->base;
+    }
+    *at = max;
+    *p = l->tail->map + (max - l->tail->base);
+    return 0;
+}
+
+void commit_log_advance(struct commit_log *l, int64_t end, int64_t store_time)
+{
+    int64_t half = l->tail->base + l->file_size / 2;
+    bool passed_half = atomic_load_explicit(&l->max, memory_order_relaxed) < half && end >= half;
+
+    atomic_store_explicit(&l->last_time, store_time, memory_order_relaxed);
+    atomic_store_explicit(&l->max, end, memory_order_release);
+    if (passed_half) {
+        pthread_mutex_lock(&l->spare_lock);
+        want_spare(l, next_base(l));
+        pthread_mutex_unlock(&l->spare_lock);
+    }
+}
+
+/* ---- reading and syncing ---- */
+
+struct mapped_file *commit_log_get(struct commit_log *l, int64_t offset, int64_t n)
+{
+    struct mapped_file *m;
+    int64_t max = commit_log_max(l);
+
+    if (offset < 0 || n < 0 || offset > max || n > max - offset)
+        return NULL;
+    m = file_list_get(&l->files, l->dir, offset);
+    if (m && n > m->base + m->size - offset) {
+        mapped_file_unref(m);
+        m = NULL;
+    }
+    return m;
+}
+
+int64_t commit_log_time_at(struct commit_log *l, int64_t offset, int64_t size)
+{
+    struct mapped_file *m = size < MESSAGE_MIN_SIZE ? NULL : commit_log_get(l, offset, size);
+    int64_t time;
+    const char *p;
+
+    if (!m)
+        return -1;
+    p = m->map + (offset - m->base);
+    time = (int64_t)be64_get(p + RECORD_AT_STORE_TIMESTAMP(be32_get(p + RECORD_AT_SYS_FLAG) & SYSFLAG_BORNHOST_V6));
+    mapped_file_unref(m);
+    return time;
+}
+
+int commit_log_sync(struct commit_log *l, int64_t from, int64_t to)
+{
+    while (from < to) {
+        struct mapped_file *m = file_list_get(&l->files, l->dir, from);
+        int64_t end;
+        int rc;
+        if (!m) {                    /* a hole that retention or an operator made: nothing to sync in it */
+            from += l->file_size - from % l->file_size;
+            continue;
+        }
+        end = m->base + m->size;
+        rc = mapped_file_sync(m, from - m->base, (to < end ? to : end) - m->base);
+        mapped_file_unref(m);
+        if (rc)
+            return rc;
+        from = end;
+    }
+    return 0;
+}

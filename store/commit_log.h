@@ -1,0 +1,54 @@
+/* The commit log: all messages of all queues, one after the other, in files that
+ * a blank record closes. Appends are serialized by the store's append lock; reads
+ * need no lock. */
+#ifndef STORE_COMMIT_LOG_H
+#define STORE_COMMIT_LOG_H
+
+#include <stdbool.h>
+#include "common/message.h"
+#include "store/file_list.h"
+
+struct commit_log {
+    char *dir;
+    int64_t file_size;
+    struct file_list files;
+    _Atomic int64_t max;             /* end of the last complete record; written under the append lock */
+    _Atomic int64_t last_time;       /* store time of that record, ms; 0: none yet */
+    struct mapped_file *tail;        /* file being written, owned by files; append lock */
+
+    /* The next file, made ahead of its use by a thread of its own. */
+    pthread_t thread;
+    bool thread_runs;
+    pthread_mutex_t spare_lock;      /* guards what follows; taken under the append lock when a file is full; a leaf */
+    pthread_cond_t spare_change;
+    struct mapped_file *spare;       /* made and not yet used */
+    int64_t spare_base;              /* what is to be made; -1: nothing */
+    bool spare_busy, stop;
+    struct fault spare_fault;        /* why the last try failed; err 0: it did not */
+    int64_t spare_retry_at;          /* mono ms before which no new try is made */
+};
+
+/* Loads the directory's files (made when missing). The end is unknown until commit_log_set_end. */
+int commit_log_open(struct commit_log *l, const char *dir, int64_t file_size, struct fault *f);
+/* Recovery found the end: what lies behind is made zero or deleted, and appends go on there. 0 or -errno. */
+int commit_log_set_end(struct commit_log *l, int64_t end, int64_t last_time, struct fault *f);
+int commit_log_start(struct commit_log *l, struct fault *f);      /* the thread; makes the first file ahead */
+void commit_log_stop(struct commit_log *l);                       /* ends it and removes the unused file */
+void commit_log_free(struct commit_log *l);
+
+/* Room for n bytes at *at (append lock held). Closes the file with a blank and takes the next one when
+ * they do not fit. 0; -EMSGSIZE: more than a file holds; -ENOSPC and others with f filled. */
+int commit_log_room(struct commit_log *l, size_t n, int64_t *at, char **p, struct fault *f);
+/* The record written at that place is complete: readers may see it (append lock held). */
+void commit_log_advance(struct commit_log *l, int64_t end, int64_t store_time);
+
+static inline int64_t commit_log_max(struct commit_log *l) { return atomic_load_explicit(&l->max, memory_order_acquire); }
+int64_t commit_log_min(struct commit_log *l);
+/* The file that holds [offset, offset+n) of what is complete, with a reference; NULL when none does. */
+struct mapped_file *commit_log_get(struct commit_log *l, int64_t offset, int64_t n);
+/* Store time of the record at offset, -1 when no record can start there. Reads the log: may wait for the disk. */
+int64_t commit_log_time_at(struct commit_log *l, int64_t offset, int64_t size);
+/* Puts [from, to) on disk. 0 or -errno. Any thread. */
+int commit_log_sync(struct commit_log *l, int64_t from, int64_t to);
+
+#endif

@@ -1,0 +1,266 @@
+/* Writing, reading and syncing a queue that is loaded; queue_load.c does the rest. */
+#include "store/consume_queue.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/be.h"
+#include "common/file.h"
+#include "common/log.h"
+#include "common/names.h"
+
+/* Disk space is taken in steps that grow with the file: a queue of three messages costs a page. */
+#define RESERVE_MIN 4096
+#define RESERVE_MAX (256 * 1024)
+
+struct store_queue *queue_new(const struct queue_env *env, struct str topic, int32_t id, uint32_t hash)
+{
+    struct store_queue *q = calloc(1, sizeof *q + topic.n + 1);
+
+    if (!q)
+        return NULL;
+    q->hash = hash;
+    q->id = id;
+    q->topic_n = (uint16_t)topic.n;
+    memcpy(q->topic, topic.p, topic.n);
+    q->is_schedule = str_is(topic, TOPIC_SCHEDULE);
+    file_list_init(&q->files, env->file_size);
+    return q;
+}
+
+void queue_free(struct store_queue *q)
+{
+    file_list_free(&q->files);
+    free(q);
+}
+
+int queue_dir(const struct queue_env *env, const struct store_queue *q, char *out, size_t cap)
+{
+    int n = snprintf(out, cap, "%s/%s/%" PRId32, env->root, q->topic, q->id);
+
+    return n < 0 || (size_t)n >= cap ? -ENAMETOOLONG : 0;
+}
+
+/* ---- room ---- */
+
+/* The file at base, made when it is not there. */
+static int tail_file(struct store_queue *q, const char *dir, int64_t base, struct fault *f)
+{
+    struct mapped_file *m = file_list_get(&q->files, dir, base);
+    int rc;
+
+    if (m) {
+        q->tail = m;
+        mapped_file_unref(m);            /* the list keeps it: the last file is never taken away */
+        return 0;
+    }
+    if ((rc = dir_make(dir)))
+        return fault_errno(f, -rc, "make directory %s", dir);
+    if (!(m = mapped_file_new(base, q->files.file_size)))
+        return fault_errno(f, ENOMEM, "make a consume queue file");
+    if ((rc = mapped_file_create(m, dir, 0, f))) {
+        mapped_file_unref(m);
+        return rc;
+    }
+    if (file_list_add(&q->files, m)) {
+        mapped_file_unlink(m, dir);
+        mapped_file_unref(m);
+        return fault_errno(f, ENOMEM, "add a consume queue file");
+    }
+    q->tail = m;
+    q->new_files = true;
+    return 0;
+}
+
+static int64_t reserve_step(int64_t in_file, int64_t file_size)
+{
+    int64_t step = in_file < RESERVE_MIN ? RESERVE_MIN : in_file;
+
+    if (step > RESERVE_MAX)
+        step = RESERVE_MAX;
+    return step > file_size - in_file ? file_size - in_file : step;
+}
+
+/* Gives disk space from q->reserved on, at least one step and within one file. */
+static int reserve_some(struct store_queue *q, const char *dir, struct fault *f)
+{
+    int64_t size = q->files.file_size, from = q->reserved, base = from - from % size, n;
+    int rc;
+
+    if ((rc = tail_file(q, dir, base, f)))
+        return rc;
+    n = reserve_step(from - base, size);
+    if ((rc = mapped_file_reserve(q->tail, dir, from - base, n)))
+        return fault_errno(f, -rc, "reserve %" PRId64 " bytes for %s/%020" PRId64, n, dir, base);
+    q->reserved = from + n;
+    return 0;
+}
+
+int queue_room(const struct queue_env *env, struct store_queue *q, int n, struct fault *f)
+{
+    int64_t end = (atomic_load_explicit(&q->max, memory_order_relaxed) + n) * UNIT_SIZE;
+    char dir[4096];
+    int rc;
+
+    if (end <= q->reserved)
+        return 0;
+    if ((rc = queue_dir(env, q, dir, sizeof dir)))
+        return fault_errno(f, -rc, "name of consume queue %s/%" PRId32, q->topic, q->id);
+    while (q->reserved < end)
+        if ((rc = reserve_some(q, dir, f)))
+            return rc;
+    return 0;
+}
+
+/* ---- units ---- */
+
+/* Where the unit at a queue offset stands in a file that queue_room made. */
+static char *unit_place(const struct queue_env *env, struct store_queue *q, int64_t offset)
+{
+    int64_t at = offset * UNIT_SIZE;
+
+    if (!q->tail || at < q->tail->base || at - q->tail->base >= q->tail->size) {
+        char dir[4096];
+        struct mapped_file *m;
+        if (queue_dir(env, q, dir, sizeof dir) || !(m = file_list_get(&q->files, dir, at)))
+            return NULL;
+        mapped_file_unref(m);
+        if (q->tail && at < q->tail->base)
+            return m->map + (at - m->base);
+        q->tail = m;
+    }
+    return q->tail->map + (at - q->tail->base);
+}
+
+static void unit_write(char *p, const struct store_entry *e)
+{
+    be64_put(p, (uint64_t)e->physical_offset);
+    be32_put(p + 8, e->size);
+    be64_put(p + 12, (uint64_t)e->tags_code);
+}
+
+void queue_put(const struct queue_env *env, struct store_queue *q, const struct store_entry *e, int64_t store_time)
+{
+    int64_t max = atomic_load_explicit(&q->max, memory_order_relaxed);
+    char *p = unit_place(env, q, max);
+
+    if (!p)                              /* queue_room has just mapped it */
+        abort();
+    unit_write(p, e);
+    atomic_store_explicit(&q->last_time, store_time, memory_order_relaxed);
+    atomic_store_explicit(&q->max, max + 1, memory_order_release);
+}
+
+void queue_overwrite(const struct queue_env *env, struct store_queue *q, int64_t offset, const struct store_entry *e)
+{
+    char *p = unit_place(env, q, offset);
+
+    if (p)
+        unit_write(p, e);
+    if (q->flushed > offset)
+        q->flushed = offset;
+}
+
+int queue_start_at(const struct queue_env *env, struct store_queue *q, int64_t offset, struct fault *f)
+{
+    static const struct store_entry blank = {.size = UNIT_BLANK_SIZE};
+    int64_t first = offset - offset % (env->file_size / UNIT_SIZE);
+    int rc;
+
+    q->reserved = first * UNIT_SIZE;
+    q->tail = NULL;
+    atomic_store(&q->max, offset);
+    if ((rc = queue_room(env, q, 1, f))) {
+        atomic_store(&q->max, 0);
+        return rc;
+    }
+    for (int64_t i = first; i < offset; i++)
+        unit_write(unit_place(env, q, i), &blank);
+    atomic_store(&q->min, offset);
+    q->flushed = first;
+    return 0;
+}
+
+int queue_cut(const struct queue_env *env, struct store_queue *q, int64_t offset)
+{
+    int64_t at = offset * UNIT_SIZE, base = at - at % env->file_size;
+    struct mapped_file *m;
+    char dir[4096];
+    int rc = queue_dir(env, q, dir, sizeof dir);
+
+    if (rc || (rc = file_list_cut(&q->files, dir, at > base ? base + 1 : base)))
+        return rc;
+    q->tail = NULL;
+    q->reserved = at;
+    atomic_store(&q->max, offset);
+    if (queue_min(q) > offset)
+        atomic_store(&q->min, offset);
+    if (q->flushed > offset)
+        q->flushed = offset;
+    if (!(m = file_list_get(&q->files, dir, at)))
+        return 0;
+    rc = mapped_file_zero_from(m, dir, at - m->base);
+    mapped_file_unref(m);
+    return rc;
+}
+
+int queue_unit(const struct queue_env *env, struct store_queue *q, struct unit_cursor *c, int64_t offset,
+               struct store_entry *out)
+{
+    int64_t at = offset * UNIT_SIZE;
+    const char *p;
+
+    if (!c->file || at < c->file->base || at - c->file->base >= c->file->size) {
+        char dir[4096];
+        unit_cursor_end(c);
+        if (queue_dir(env, q, dir, sizeof dir) || !(c->file = file_list_get(&q->files, dir, at)))
+            return -ENOENT;
+    }
+    p = c->file->map + (at - c->file->base);
+    out->physical_offset = (int64_t)be64_get(p);
+    out->size = be32_get(p + 8);
+    out->tags_code = (int64_t)be64_get(p + 12);
+    return 0;
+}
+
+void unit_cursor_end(struct unit_cursor *c)
+{
+    mapped_file_unref(c->file);
+    c->file = NULL;
+}
+
+/* ---- syncing ---- */
+
+static int sync_directories(const struct queue_env *env, const struct store_queue *q)
+{
+    char dir[4096], topic[4096];
+    int rc = queue_dir(env, q, dir, sizeof dir), n = snprintf(topic, sizeof topic, "%s/%s", env->root, q->topic);
+
+    if (rc || n < 0 || (size_t)n >= sizeof topic)
+        return rc ? rc : -ENAMETOOLONG;
+    if ((rc = dir_sync(dir)) || (rc = dir_sync(topic)))
+        return rc;
+    return dir_sync(env->root);
+}
+
+int queue_sync(const struct queue_env *env, struct store_queue *q, int64_t from, int64_t to, bool new_files)
+{
+    int64_t at = from * UNIT_SIZE, end = to * UNIT_SIZE;
+    char dir[4096];
+    int rc = queue_dir(env, q, dir, sizeof dir);
+
+    while (!rc && at < end) {
+        struct mapped_file *m = file_list_get(&q->files, dir, at);
+        int64_t file_end;
+        if (!m)
+            return atomic_load(&q->dead) ? 0 : -ENOENT;
+        file_end = m->base + m->size;
+        rc = mapped_file_sync(m, at - m->base, (end < file_end ? end : file_end) - m->base);
+        mapped_file_unref(m);
+        at = file_end;
+    }
+    return rc || !new_files || atomic_load(&q->dead) ? rc : sync_directories(env, q);
+}

@@ -1,0 +1,96 @@
+/* A consume queue: one 20-byte unit a message (commit log offset 8, size 4, tag
+ * code 8), in files of its own directory. The unit's number is the message's
+ * queue offset. A queue at rest is this struct and its name; what its files hold
+ * is looked up when it is first used. */
+#ifndef STORE_CONSUME_QUEUE_H
+#define STORE_CONSUME_QUEUE_H
+
+#include "store/commit_log.h"
+#include "store/file_list.h"
+#include "store/store.h"
+
+#define UNIT_SIZE 20
+/* Filler before the first unit of a queue that starts in the middle of a file: offset 0, this size, tags 0. */
+#define UNIT_BLANK_SIZE 0x7FFFFFFFu
+
+struct store_queue {
+    struct store_queue *next;            /* hash chain or list of retired queues; the table's lock */
+    struct store_queue *dirty_next;      /* append lock */
+    uint32_t hash;
+    int32_t id;
+    bool is_dirty;                       /* on the dirty list; append lock */
+    bool is_schedule;                    /* SCHEDULE_TOPIC_XXXX: units hold deliver times */
+    bool rebuild;                        /* recovery only: to be filled again from the start of the log */
+    bool new_files;                      /* directory to be synced with the next flush; append lock */
+    _Atomic bool dead;                   /* its topic was deleted */
+    _Atomic bool loaded;                 /* min, max and files are known */
+    _Atomic int64_t min, max;            /* queue offsets: first, and next to be written */
+    _Atomic int64_t last_time;           /* store time of the last message, ms; 0: none */
+    int64_t flushed;                     /* units on disk up to here; the flusher */
+    int64_t reserved;                    /* bytes with disk space up to here; append lock */
+    struct mapped_file *tail;            /* where the next unit goes, owned by files; append lock */
+    struct file_list files;
+    _Atomic(void *) data;                /* the owner's */
+    uint16_t topic_n;
+    char topic[];
+};
+
+static inline struct str queue_topic(const struct store_queue *q) { return str_n(q->topic, q->topic_n); }
+
+/* What queues need of the store around them. */
+struct queue_env {
+    const char *root;                    /* the consumequeue directory */
+    int64_t file_size;                   /* a multiple of UNIT_SIZE */
+    struct commit_log *log;
+    bool after_crash;                    /* the last stop was not clean: units are looked at one by one */
+    int64_t log_end;                     /* units at or past it are dropped when a queue is loaded */
+    pthread_mutex_t load_lock;           /* one load at a time; held over disk reads, with nothing but leaves under it */
+};
+
+struct store_queue *queue_new(const struct queue_env *env, struct str topic, int32_t id, uint32_t hash);
+void queue_free(struct store_queue *q);
+/* ROOT/TOPIC/ID; -ENAMETOOLONG. */
+int queue_dir(const struct queue_env *env, const struct store_queue *q, char *out, size_t cap);
+
+/* Reads min, max and last time from the files, once, and repairs what a crash left: a torn end, units
+ * that point past the log's end. 0 or -errno (logged). Any thread. */
+int queue_load_slow(struct queue_env *env, struct store_queue *q);
+static inline int queue_load(struct queue_env *env, struct store_queue *q)
+{
+    return atomic_load_explicit(&q->loaded, memory_order_acquire) ? 0 : queue_load_slow(env, q);
+}
+/* Recovery knows the log's end now (env->log_end): looks again at a queue that was loaded before that. */
+int queue_settle(struct queue_env *env, struct store_queue *q);
+/* Recomputes min: the first unit whose record the log still has. */
+void queue_correct_min(struct queue_env *env, struct store_queue *q, int64_t log_min);
+
+static inline int64_t queue_min(const struct store_queue *q) { return atomic_load_explicit(&q->min, memory_order_acquire); }
+static inline int64_t queue_max(const struct store_queue *q) { return atomic_load_explicit(&q->max, memory_order_acquire); }
+
+/* ---- under the append lock ---- */
+/* Makes sure that n more units can be written: files exist and have disk space. 0, or -errno with f filled. */
+int queue_room(const struct queue_env *env, struct store_queue *q, int n, struct fault *f);
+/* Writes the unit at max and moves max: the message is readable. queue_room came before. */
+void queue_put(const struct queue_env *env, struct store_queue *q, const struct store_entry *e, int64_t store_time);
+/* For an empty queue: its first unit will be at `offset`; the file's part before it is filled. */
+int queue_start_at(const struct queue_env *env, struct store_queue *q, int64_t offset, struct fault *f);
+/* Drops the units at and past `offset`: files, and zeros in the file that stays. 0 or -errno. */
+int queue_cut(const struct queue_env *env, struct store_queue *q, int64_t offset);
+/* Writes over the unit at an offset below max (recovery). */
+void queue_overwrite(const struct queue_env *env, struct store_queue *q, int64_t offset, const struct store_entry *e);
+
+/* ---- any thread ---- */
+/* Reads units one after the other, holding the file it reads from. Start with {0}. */
+struct unit_cursor {
+    struct mapped_file *file;
+};
+/* The unit at offset, which must be loaded and below max. 0 or -ENOENT. */
+int queue_unit(const struct queue_env *env, struct store_queue *q, struct unit_cursor *c, int64_t offset,
+               struct store_entry *out);
+void unit_cursor_end(struct unit_cursor *c);
+/* Puts units [from, to) on disk, and the directories of files made since. 0 or -errno. */
+int queue_sync(const struct queue_env *env, struct store_queue *q, int64_t from, int64_t to, bool new_files);
+
+static inline bool unit_is_blank(const struct store_entry *e) { return e->size == UNIT_BLANK_SIZE; }
+
+#endif

@@ -1,0 +1,40 @@
+/* A directory of equally long files named by offset: the commit log's, and each
+ * consume queue's. Which directory it is, the callers say: 800,000 queues would
+ * not want to keep the text. Files are mapped when first asked for. */
+#ifndef STORE_FILE_LIST_H
+#define STORE_FILE_LIST_H
+
+#include <pthread.h>
+#include "store/mapped_file.h"
+
+struct file_list {
+    pthread_mutex_t lock;            /* guards files, n, cap and the files' map; a leaf: nothing else is taken under it */
+    struct mapped_file **files;      /* by base, ascending; one reference each */
+    int n, cap;
+    int64_t file_size;
+};
+
+void file_list_init(struct file_list *l, int64_t file_size);
+void file_list_free(struct file_list *l);
+
+/* Reads the directory (missing: no files). Names that are not 20 digits are ignored; an empty last file is
+ * removed, a file that is shorter than it must be is extended with zeros (what it holds stays), both logged;
+ * a longer one refuses the start. 0, or -errno with f filled. */
+int file_list_load(struct file_list *l, const char *dir, struct fault *f);
+
+/* The mapped file that holds `offset`, with a reference, or NULL: no such file, or it cannot be mapped (logged). Any thread. */
+struct mapped_file *file_list_get(struct file_list *l, const char *dir, int64_t offset);
+/* Takes over one reference. 0 or -ENOMEM. The base must be past all others. */
+int file_list_add(struct file_list *l, struct mapped_file *m);
+/* Forgets and deletes the files whose base is at or past `offset`. 0 or the first -errno. */
+int file_list_cut(struct file_list *l, const char *dir, int64_t offset);
+
+int file_list_count(struct file_list *l);
+/* Base of file number i, -1 when there is none. */
+int64_t file_list_base(struct file_list *l, int i);
+/* Base of the file that holds `offset`, or else of the first one behind it; -1 when there is none. */
+int64_t file_list_next(struct file_list *l, int64_t offset);
+/* Offset of the first byte and past the last byte of all files; both 0 when there are none. */
+void file_list_range(struct file_list *l, int64_t *first, int64_t *end);
+
+#endif

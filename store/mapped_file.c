@@ -1,0 +1,255 @@
+#include "store/mapped_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/falloc.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/log.h"
+
+#define PATH_SIZE 4096
+#define ZERO_CHUNK 65536
+#define PAGE ((int64_t)4096)
+
+void mapped_file_name(int64_t base, char out[MAPPED_FILE_NAME_SIZE])
+{
+    snprintf(out, MAPPED_FILE_NAME_SIZE, "%020" PRId64, base);
+}
+
+int mapped_file_path(const char *dir, int64_t base, char *out, size_t cap)
+{
+    int n = snprintf(out, cap, "%s/%020" PRId64, dir, base);
+
+    return n < 0 || (size_t)n >= cap ? -ENAMETOOLONG : 0;
+}
+
+struct mapped_file *mapped_file_new(int64_t base, int64_t size)
+{
+    struct mapped_file *m = calloc(1, sizeof *m);
+
+    if (!m)
+        return NULL;
+    atomic_init(&m->refs, 1);
+    m->base = base;
+    m->size = size;
+    return m;
+}
+
+struct mapped_file *mapped_file_ref(struct mapped_file *m)
+{
+    atomic_fetch_add_explicit(&m->refs, 1, memory_order_relaxed);
+    return m;
+}
+
+void mapped_file_unref(struct mapped_file *m)
+{
+    if (!m || atomic_fetch_sub_explicit(&m->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    if (m->map)
+        munmap(m->map, (size_t)m->size);
+    free(m);
+}
+
+static int open_at(const struct mapped_file *m, const char *dir, int flags)
+{
+    char path[PATH_SIZE];
+    int rc = mapped_file_path(dir, m->base, path, sizeof path), fd;
+
+    if (rc)
+        return rc;
+    fd = open(path, flags | O_CLOEXEC, 0644);
+    return fd < 0 ? -errno : fd;
+}
+
+static int map_fd(struct mapped_file *m, int fd)
+{
+    void *p = mmap(NULL, (size_t)m->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+    if (p == MAP_FAILED)
+        return -errno;
+    m->map = p;
+    return 0;
+}
+
+int mapped_file_map(struct mapped_file *m, const char *dir, struct fault *f)
+{
+    struct stat st;
+    int fd = open_at(m, dir, O_RDWR), rc;
+
+    if (fd < 0)
+        return fault_errno(f, -fd, "open %s/%020" PRId64, dir, m->base);
+    if (fstat(fd, &st) < 0)
+        rc = fault_errno(f, errno, "stat %s/%020" PRId64, dir, m->base);
+    else if (st.st_size != m->size)
+        rc = fault_errno(f, EINVAL, "%s/%020" PRId64 " has %" PRId64 " bytes, not the configured %" PRId64,
+                         dir, m->base, (int64_t)st.st_size, m->size);
+    else if ((rc = map_fd(m, fd)))
+        rc = fault_errno(f, -rc, "map %s/%020" PRId64, dir, m->base);
+    close(fd);
+    return rc;
+}
+
+static int write_zeros(int fd, int64_t from, int64_t n)
+{
+    static const char zeros[ZERO_CHUNK];
+
+    while (n > 0) {
+        ssize_t done = pwrite(fd, zeros, (size_t)(n < ZERO_CHUNK ? n : ZERO_CHUNK), from);
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done <= 0)
+            return done < 0 ? -errno : -EIO;
+        from += done;
+        n -= done;
+    }
+    return 0;
+}
+
+/* Where the file system cannot promise space, zeros are written over what was never written: slower,
+ * but a full disk is noticed here too. Bytes that hold data are left alone. */
+static int reserve_by_writing(int fd, int64_t from, int64_t n)
+{
+    static _Atomic bool told;
+    int64_t end = from + n;
+
+    if (!atomic_exchange(&told, true))
+        log_warn("the file system cannot reserve space (fallocate): store files are filled with zeros instead");
+    while (from < end) {
+        int64_t hole = lseek(fd, from, SEEK_HOLE), data;
+        int rc;
+        if (hole < 0 || hole >= end)
+            return 0;
+        data = lseek(fd, hole, SEEK_DATA);
+        if (data < 0 || data > end)
+            data = end;
+        if ((rc = write_zeros(fd, hole, data - hole)))
+            return rc;
+        from = data;
+    }
+    return 0;
+}
+
+static int reserve_fd(int fd, int64_t from, int64_t n)
+{
+    int rc;
+
+    if (n == 0)
+        return 0;
+    do
+        rc = fallocate(fd, 0, from, n) < 0 ? -errno : 0;
+    while (rc == -EINTR);
+    return rc == -EOPNOTSUPP || rc == -ENOSYS ? reserve_by_writing(fd, from, n) : rc;
+}
+
+int mapped_file_create(struct mapped_file *m, const char *dir, int64_t reserve, struct fault *f)
+{
+    int fd = open_at(m, dir, O_RDWR | O_CREAT | O_EXCL), rc;
+
+    if (fd < 0)
+        return fault_errno(f, -fd, "make %s/%020" PRId64, dir, m->base);
+    if (ftruncate(fd, m->size) < 0)
+        rc = -errno;
+    else if (!(rc = reserve_fd(fd, 0, reserve)))
+        rc = map_fd(m, fd);
+    close(fd);
+    if (!rc)
+        return 0;
+    mapped_file_unlink(m, dir);
+    return fault_errno(f, -rc, "make %s/%020" PRId64 " of %" PRId64 " bytes", dir, m->base, m->size);
+}
+
+int mapped_file_reserve(const struct mapped_file *m, const char *dir, int64_t from, int64_t n)
+{
+    int fd = open_at(m, dir, O_RDWR), rc;
+
+    if (fd < 0)
+        return fd;
+    rc = reserve_fd(fd, from, n);
+    close(fd);
+    return rc;
+}
+
+int mapped_file_sync(const struct mapped_file *m, int64_t from, int64_t to)
+{
+    from &= ~(PAGE - 1);
+    if (from >= to)
+        return 0;
+    /* msync of a range is fdatasync of that range, and needs no descriptor. */
+    return msync(m->map + from, (size_t)(to - from), MS_SYNC) < 0 ? -errno : 0;
+}
+
+static int is_zero_range(int fd, int64_t from, int64_t end)
+{
+    static const char zeros[ZERO_CHUNK];
+    char *chunk = malloc(ZERO_CHUNK);
+    int rc = chunk ? 1 : -ENOMEM;
+
+    while (rc == 1 && from < end) {
+        int64_t left = end - from;
+        ssize_t n = pread(fd, chunk, (size_t)(left < ZERO_CHUNK ? left : ZERO_CHUNK), from);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            rc = n < 0 ? -errno : -EIO;
+        else if (memcmp(chunk, zeros, (size_t)n) != 0)
+            rc = 0;
+        from += n;
+    }
+    free(chunk);
+    return rc;
+}
+
+int mapped_file_is_zero_from(const struct mapped_file *m, const char *dir, int64_t from)
+{
+    int fd = open_at(m, dir, O_RDONLY), rc = 1;
+
+    if (fd < 0)
+        return fd;
+    while (rc == 1 && from < m->size) {
+        int64_t data = lseek(fd, from, SEEK_DATA), hole;
+        if (data < 0)           /* ENXIO: only a hole is left */
+            break;
+        hole = lseek(fd, data, SEEK_HOLE);
+        if (hole < 0 || hole > m->size)
+            hole = m->size;
+        rc = is_zero_range(fd, data, hole);
+        from = hole;
+    }
+    close(fd);
+    return rc;
+}
+
+int mapped_file_zero_from(const struct mapped_file *m, const char *dir, int64_t from)
+{
+    int64_t n = m->size - from;
+    int fd, rc;
+
+    if (n <= 0)
+        return 0;
+    if ((fd = open_at(m, dir, O_RDWR)) < 0)
+        return fd;
+    rc = fallocate(fd, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, from, n) < 0 ? -errno : 0;
+    if (rc) {
+        rc = fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, from, n) < 0 ? -errno : 0;
+        rc = rc ? write_zeros(fd, from, n) : reserve_fd(fd, from, n);
+    }
+    close(fd);
+    return rc;
+}
+
+int mapped_file_unlink(const struct mapped_file *m, const char *dir)
+{
+    char path[PATH_SIZE];
+    int rc = mapped_file_path(dir, m->base, path, sizeof path);
+
+    if (rc)
+        return rc;
+    return unlink(path) < 0 ? -errno : 0;
+}

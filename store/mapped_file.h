@@ -1,0 +1,44 @@
+/* One mapped file of the store: a commit log or consume queue file. Named by the
+ * offset of its first byte, 20 digits, as Apache names it. Counted: the mapping
+ * stays until the last holder gives it back, even when the file is deleted. */
+#ifndef STORE_MAPPED_FILE_H
+#define STORE_MAPPED_FILE_H
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "common/fault.h"
+
+struct mapped_file {
+    _Atomic int refs;
+    int64_t base;            /* offset of the first byte */
+    int64_t size;
+    char *map;               /* NULL until mapped_file_map; set under the list's lock, then constant */
+};
+
+#define MAPPED_FILE_NAME_SIZE 21
+void mapped_file_name(int64_t base, char out[MAPPED_FILE_NAME_SIZE]);
+/* DIR/name; -ENAMETOOLONG when it does not fit. */
+int mapped_file_path(const char *dir, int64_t base, char *out, size_t cap);
+
+/* A handle with one reference and no mapping yet. NULL without memory. */
+struct mapped_file *mapped_file_new(int64_t base, int64_t size);
+struct mapped_file *mapped_file_ref(struct mapped_file *m);
+void mapped_file_unref(struct mapped_file *m);       /* NULL is allowed */
+
+/* Maps an existing file of exactly m->size bytes. 0, or -errno with f filled. No descriptor stays open. */
+int mapped_file_map(struct mapped_file *m, const char *dir, struct fault *f);
+/* Makes the file with its full length, of which the first `reserve` bytes have disk space (so that a full
+ * disk is an errno here and never a SIGBUS later), and maps it. 0, or -errno with f filled; then no file is left. */
+int mapped_file_create(struct mapped_file *m, const char *dir, int64_t reserve, struct fault *f);
+/* Gives disk space to [from, from+n) of the file; what is there stays. 0 or -errno. */
+int mapped_file_reserve(const struct mapped_file *m, const char *dir, int64_t from, int64_t n);
+/* Puts [from, to) (relative to the file) on disk: data, and the metadata needed to read it. 0 or -errno. */
+int mapped_file_sync(const struct mapped_file *m, int64_t from, int64_t to);
+/* 1 when every byte from `from` on is zero, 0 when not, or -errno. Skips holes, so it is quick on sparse files. */
+int mapped_file_is_zero_from(const struct mapped_file *m, const char *dir, int64_t from);
+/* Makes every byte from `from` on zero, keeping the disk space. 0 or -errno. */
+int mapped_file_zero_from(const struct mapped_file *m, const char *dir, int64_t from);
+int mapped_file_unlink(const struct mapped_file *m, const char *dir);
+
+#endif

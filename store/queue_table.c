@@ -1,0 +1,251 @@
+#include "store/queue_table.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/file.h"
+#include "common/log.h"
+
+int queue_table_init(struct queue_table *t)
+{
+    memset(t, 0, sizeof *t);
+    t->n_buckets = 64;
+    t->buckets = calloc(t->n_buckets, sizeof *t->buckets);
+    pthread_rwlock_init(&t->lock, NULL);
+    return t->buckets ? 0 : -ENOMEM;
+}
+
+static void free_chain(struct store_queue *q)
+{
+    while (q) {
+        struct store_queue *next = q->next;
+        queue_free(q);
+        q = next;
+    }
+}
+
+void queue_table_free(struct queue_table *t)
+{
+    if (!t->n_buckets)
+        return;
+    for (size_t i = 0; t->buckets && i < t->n_buckets; i++)
+        free_chain(t->buckets[i]);
+    free_chain(t->retired);
+    free(t->buckets);
+    pthread_rwlock_destroy(&t->lock);
+    memset(t, 0, sizeof *t);
+}
+
+static uint32_t hash_of(struct str topic, int32_t id)
+{
+    uint32_t h = 2166136261u ^ (uint32_t)id * 2654435761u;
+
+    for (size_t i = 0; i < topic.n; i++)
+        h = (h ^ (unsigned char)topic.p[i]) * 16777619u;
+    return h ^ h >> 15;
+}
+
+static struct store_queue *lookup(const struct queue_table *t, struct str topic, int32_t id, uint32_t hash)
+{
+    struct store_queue *q = t->buckets[hash & (t->n_buckets - 1)];
+
+    while (q && (q->hash != hash || q->id != id || !str_eq(queue_topic(q), topic)))
+        q = q->next;
+    return q;
+}
+
+/* Without memory the chains only get longer. */
+static void grow(struct queue_table *t)
+{
+    size_t n = t->n_buckets * 2;
+    struct store_queue **buckets = calloc(n, sizeof *buckets);
+
+    if (!buckets)
+        return;
+    for (size_t i = 0; i < t->n_buckets; i++) {
+        for (struct store_queue *q = t->buckets[i], *next; q; q = next) {
+            next = q->next;
+            q->next = buckets[q->hash & (n - 1)];
+            buckets[q->hash & (n - 1)] = q;
+        }
+    }
+    free(t->buckets);
+    t->buckets = buckets;
+    t->n_buckets = n;
+}
+
+static struct store_queue *insert(struct queue_table *t, const struct queue_env *env, struct str topic, int32_t id,
+                                  uint32_t hash)
+{
+    struct store_queue *q = queue_new(env, topic, id, hash), **bucket;
+
+    if (!q)
+        return NULL;
+    if (t->n >= t->n_buckets)
+        grow(t);
+    bucket = &t->buckets[hash & (t->n_buckets - 1)];
+    q->next = *bucket;
+    *bucket = q;
+    t->n++;
+    return q;
+}
+
+static bool can_be_directory(struct str topic)
+{
+    return topic.n > 0 && topic.n <= NAME_MAX && !memchr(topic.p, '/', topic.n) && !memchr(topic.p, 0, topic.n) &&
+           !str_is(topic, ".") && !str_is(topic, "..");
+}
+
+struct store_queue *queue_table_find(struct queue_table *t, struct str topic, int32_t id)
+{
+    struct store_queue *q;
+
+    pthread_rwlock_rdlock(&t->lock);
+    q = lookup(t, topic, id, hash_of(topic, id));
+    pthread_rwlock_unlock(&t->lock);
+    return q;
+}
+
+struct store_queue *queue_table_get(struct queue_table *t, const struct queue_env *env, struct str topic, int32_t id)
+{
+    struct store_queue *q = queue_table_find(t, topic, id);
+    uint32_t hash = hash_of(topic, id);
+
+    if (q || !can_be_directory(topic) || id < 0)
+        return q;
+    pthread_rwlock_wrlock(&t->lock);
+    q = lookup(t, topic, id, hash);
+    if (!q)
+        q = insert(t, env, topic, id, hash);
+    pthread_rwlock_unlock(&t->lock);
+    return q;
+}
+
+void queue_table_each(struct queue_table *t, void (*each)(void *arg, struct store_queue *q), void *arg)
+{
+    pthread_rwlock_rdlock(&t->lock);
+    for (size_t i = 0; i < t->n_buckets; i++)
+        for (struct store_queue *q = t->buckets[i]; q; q = q->next)
+            each(arg, q);
+    pthread_rwlock_unlock(&t->lock);
+}
+
+/* ---- names on disk ---- */
+
+static int queue_id_of(const char *name, int32_t *id)
+{
+    int rc = str_i32(str_of(name), id);
+
+    return rc || *id < 0 || name[0] < '0' || name[0] > '9' ? -EINVAL : 0;
+}
+
+static int load_topic(struct queue_table *t, const struct queue_env *env, const char *topic)
+{
+    char path[4096];
+    int n = snprintf(path, sizeof path, "%s/%s", env->root, topic), rc = 0;
+    struct dirent *e;
+    DIR *d;
+
+    if (n < 0 || (size_t)n >= sizeof path)
+        return -ENAMETOOLONG;
+    if (!(d = opendir(path)))
+        return errno == ENOTDIR ? 0 : -errno;
+    while (!rc && (errno = 0, e = readdir(d))) {
+        int32_t id;
+        if (queue_id_of(e->d_name, &id) == 0 && !queue_table_get(t, env, str_of(topic), id))
+            rc = -ENOMEM;
+    }
+    if (!rc)
+        rc = -errno;
+    closedir(d);
+    return rc;
+}
+
+int queue_table_load(struct queue_table *t, const struct queue_env *env, struct fault *f)
+{
+    DIR *d = opendir(env->root);
+    struct dirent *e;
+    int rc = 0;
+
+    if (!d)
+        return fault_errno(f, errno, "open directory %s", env->root);
+    while (!rc && (errno = 0, e = readdir(d))) {
+        if (can_be_directory(str_of(e->d_name)))
+            rc = load_topic(t, env, e->d_name);
+        errno = 0;
+    }
+    if (!rc)
+        rc = -errno;
+    closedir(d);
+    return rc ? fault_errno(f, -rc, "read the consume queues of %s", env->root) : 0;
+}
+
+/* ---- removal ---- */
+
+/* Removes the files of one directory and the directory; directories inside are the caller's. */
+static int remove_flat(const char *dir)
+{
+    DIR *d = opendir(dir);
+    struct dirent *e;
+    int rc = 0;
+
+    if (!d)
+        return errno == ENOENT ? 0 : -errno;
+    while ((e = readdir(d))) {
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+            continue;
+        if (unlinkat(dirfd(d), e->d_name, 0) < 0 && errno != EISDIR && errno != EPERM && errno != ENOENT && !rc)
+            rc = -errno;
+    }
+    closedir(d);
+    return rmdir(dir) < 0 && !rc ? -errno : rc;
+}
+
+static int remove_queue(struct queue_table *t, const struct queue_env *env, struct store_queue **at)
+{
+    struct store_queue *q = *at;
+    char dir[4096];
+    int rc = queue_dir(env, q, dir, sizeof dir);
+
+    *at = q->next;
+    q->next = t->retired;
+    t->retired = q;
+    t->n--;
+    file_list_cut(&q->files, dir, 0);
+    return rc ? rc : remove_flat(dir);
+}
+
+int queue_table_remove(struct queue_table *t, const struct queue_env *env, struct str topic,
+                       void (*before)(void *arg, struct store_queue *q), void *arg)
+{
+    char dir[4096];
+    int rc = 0, n = snprintf(dir, sizeof dir, "%s/%.*s", env->root, STR_ARG(topic));
+
+    if (!can_be_directory(topic) || n < 0 || (size_t)n >= sizeof dir)
+        return -EINVAL;
+    pthread_rwlock_wrlock(&t->lock);
+    for (size_t i = 0; i < t->n_buckets; i++) {
+        struct store_queue **at = &t->buckets[i];
+        while (*at) {
+            int err = 0;
+            if (!str_eq(queue_topic(*at), topic)) {
+                at = &(*at)->next;
+                continue;
+            }
+            before(arg, *at);
+            err = remove_queue(t, env, at);
+            if (!rc)
+                rc = err;
+        }
+    }
+    if (rmdir(dir) < 0 && errno != ENOENT && !rc)
+        rc = -errno;
+    pthread_rwlock_unlock(&t->lock);
+    return rc ? rc : dir_sync(env->root);
+}

@@ -1,0 +1,417 @@
+/* Reading messages: queue units to extents of the mapped log. Statuses and next
+ * offsets are those of Apache's DefaultMessageStore.getMessage on a master. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "common/be.h"
+#include "store/store_impl.h"
+
+#define PAGE 4096
+#define FEW_IOV 32
+#define FEW_FILES 2
+#define SCAN_DEFAULT 800             /* units: Apache's maxFilterMessageSize of 16000 bytes */
+#define BYTES_MAX (128 * 1024 * 1024)
+
+/* What store_get gives, with the files it holds. */
+struct result {
+    struct store_result pub;         /* first: store_release gets its address */
+    struct mapped_file **files;
+    int n_files, cap_files, cap_iov;
+    struct mapped_file *few_files[FEW_FILES];
+    struct iovec few_iov[FEW_IOV];
+};
+
+static struct result *result_new(void)
+{
+    struct result *r = malloc(sizeof *r);
+
+    if (!r)
+        return NULL;
+    memset(&r->pub, 0, sizeof r->pub);
+    r->pub.iov = r->few_iov;
+    r->files = r->few_files;
+    r->n_files = 0;
+    r->cap_files = FEW_FILES;
+    r->cap_iov = FEW_IOV;
+    return r;
+}
+
+void store_release(void *result)
+{
+    struct result *r = result;
+
+    if (!r)
+        return;
+    for (int i = 0; i < r->n_files; i++)
+        mapped_file_unref(r->files[i]);
+    if (r->files != r->few_files)
+        free(r->files);
+    if (r->pub.iov != r->few_iov)
+        free(r->pub.iov);
+    free(r);
+}
+
+/* An array of twice its size, moved off the struct's own place the first time. NULL without memory. */
+static void *twice(void *p, const void *own, int cap, size_t each)
+{
+    void *q = realloc(p == own ? NULL : p, 2 * (size_t)cap * each);
+
+    if (q && p == own)
+        memcpy(q, own, (size_t)cap * each);
+    return q;
+}
+
+static int hold_file(struct result *r, struct mapped_file *m)
+{
+    if (r->n_files && r->files[r->n_files - 1] == m)
+        return 0;
+    if (r->n_files == r->cap_files) {
+        struct mapped_file **files = twice(r->files, r->few_files, r->cap_files, sizeof *files);
+        if (!files)
+            return -ENOMEM;
+        r->files = files;
+        r->cap_files *= 2;
+    }
+    r->files[r->n_files++] = mapped_file_ref(m);
+    return 0;
+}
+
+static int add_extent(struct result *r, char *p, size_t n)
+{
+    struct iovec *last = r->pub.n_iov ? &r->pub.iov[r->pub.n_iov - 1] : NULL;
+
+    if (last && (char *)last->iov_base + last->iov_len == p) {
+        last->iov_len += n;
+        return 0;
+    }
+    if (r->pub.n_iov == r->cap_iov) {
+        struct iovec *iov = twice(r->pub.iov, r->few_iov, r->cap_iov, sizeof *iov);
+        if (!iov)
+            return -ENOMEM;
+        r->pub.iov = iov;
+        r->cap_iov *= 2;
+    }
+    r->pub.iov[r->pub.n_iov++] = (struct iovec){p, n};
+    return 0;
+}
+
+/* ---- what is in memory ---- */
+
+static bool is_resident(const char *p, size_t n)
+{
+    uintptr_t at = (uintptr_t)p & ~(uintptr_t)(PAGE - 1), end = (uintptr_t)p + n;
+    unsigned char pages[256];
+
+    while (at < end) {
+        size_t want = end - at > sizeof pages * PAGE ? sizeof pages * PAGE : end - at;
+        size_t k = (want + PAGE - 1) / PAGE;
+        if (mincore((void *)at, want, pages) < 0)
+            return true;             /* not known: then it is as good as there */
+        for (size_t i = 0; i < k; i++)
+            if (!(pages[i] & 1))
+                return false;
+        at += k * PAGE;
+    }
+    return true;
+}
+
+static bool is_far(struct store *s, int64_t physical_offset)
+{
+    return commit_log_max(&s->log) - physical_offset > s->conf.hot_bytes;
+}
+
+void store_touch(const struct store_result *r)
+{
+    for (int i = 0; i < r->n_iov; i++) {
+        char *p = r->iov[i].iov_base, *end = p + r->iov[i].iov_len;
+        char *at = (char *)((uintptr_t)p & ~(uintptr_t)(PAGE - 1));
+#ifdef MADV_POPULATE_READ
+        if (madvise(at, (size_t)(end - at), MADV_POPULATE_READ) == 0)
+            continue;
+#endif
+        for (; at < end; at += PAGE)
+            (void)*(volatile char *)(at < p ? p : at);
+    }
+}
+
+/* ---- one record ---- */
+
+/* The log file that holds [offset, offset+n), kept in *file from one record to the next. */
+static bool find_record(struct store *s, struct mapped_file **file, int64_t offset, uint32_t size)
+{
+    int64_t max = commit_log_max(&s->log), n = size;
+
+    if (n < MESSAGE_MIN_SIZE || n > INT32_MAX || offset < 0 || offset > max || n > max - offset)
+        return false;
+    if (*file && offset >= (*file)->base && offset - (*file)->base <= (*file)->size - n)
+        return true;
+    mapped_file_unref(*file);
+    *file = commit_log_get(&s->log, offset, n);
+    return *file != NULL;
+}
+
+/* What a unit names must begin as a record of that size; what is not in memory is not looked at. */
+static bool looks_right(const char *p, uint32_t size)
+{
+    uint32_t magic = be32_get(p + 4);
+
+    return be32_get(p) == size && (magic == MESSAGE_MAGIC_V1 || magic == MESSAGE_MAGIC_V2);
+}
+
+static int64_t record_time(const char *p)
+{
+    return (int64_t)be64_get(p + RECORD_AT_STORE_TIMESTAMP(be32_get(p + RECORD_AT_SYS_FLAG) & SYSFLAG_BORNHOST_V6));
+}
+
+/* ---- store_get ---- */
+
+struct get {
+    struct store *s;
+    const struct store_limits *limits;
+    const struct store_filter *filter;
+    struct result *r;
+    struct mapped_file *file;        /* of the last record */
+    int64_t skip_before;             /* units naming offsets before it are passed over: their file is gone */
+    const char *last;                /* the last record given */
+    bool first_cold;
+};
+
+static bool is_full(const struct get *g, uint32_t size)
+{
+    const struct store_result *r = &g->r->pub;
+    int64_t most_bytes = g->first_cold ? g->limits->max_bytes_cold : g->limits->max_bytes;
+    int32_t most = g->first_cold ? g->limits->max_messages_cold : g->limits->max_messages;
+
+    if (r->n_messages == 0)
+        return false;
+    if (most_bytes > BYTES_MAX)
+        most_bytes = BYTES_MAX;
+    return r->n_messages >= most || r->bytes + size > most_bytes;
+}
+
+static void miss(struct get *g, enum store_status why)
+{
+    if (g->r->pub.n_messages == 0)
+        g->r->pub.status = why;
+}
+
+static int take_record(struct get *g, char *p, uint32_t size, bool cold)
+{
+    struct store_result *r = &g->r->pub;
+    int rc;
+
+    if ((rc = hold_file(g->r, g->file)) || (rc = add_extent(g->r, p, size)))
+        return rc;
+    if (r->n_messages == 0)
+        g->first_cold = cold;
+    r->cold |= cold;
+    r->n_messages++;
+    r->bytes += size;
+    r->status = STORE_FOUND;
+    g->last = p;
+    g->skip_before = INT64_MIN;
+    return 0;
+}
+
+/* Decides on one unit. 0 or -ENOMEM. */
+static int look_at(struct get *g, const struct store_entry *e)
+{
+    const struct store_filter *want = g->filter;
+    bool cold;
+    char *p;
+
+    if (unit_is_blank(e)) {
+        miss(g, STORE_MESSAGE_WAS_REMOVING);
+        return 0;
+    }
+    if (e->physical_offset < g->skip_before)
+        return 0;
+    if (want && want->by_tags_code && !want->by_tags_code(want->arg, e->tags_code)) {
+        miss(g, STORE_NO_MATCHED_MESSAGE);
+        return 0;
+    }
+    if (!find_record(g->s, &g->file, e->physical_offset, e->size)) {
+        miss(g, STORE_MESSAGE_WAS_REMOVING);
+        g->skip_before = e->physical_offset - e->physical_offset % g->s->log.file_size + g->s->log.file_size;
+        return 0;
+    }
+    p = g->file->map + (e->physical_offset - g->file->base);
+    cold = is_far(g->s, e->physical_offset) && !is_resident(p, e->size);
+    if (!cold && !looks_right(p, e->size)) {
+        miss(g, STORE_MESSAGE_WAS_REMOVING);
+        return 0;
+    }
+    if (want && want->by_record && !want->by_record(want->arg, p, e->size)) {
+        miss(g, STORE_NO_MATCHED_MESSAGE);
+        return 0;
+    }
+    return take_record(g, p, e->size, cold);
+}
+
+static int scan_queue(struct get *g, struct store_queue *q, int64_t offset)
+{
+    struct store_result *r = &g->r->pub;
+    struct unit_cursor units = {0};
+    int64_t scan = g->limits->max_scan > 0 ? g->limits->max_scan : SCAN_DEFAULT, end;
+    int rc = 0;
+
+    if (scan < g->limits->max_messages)
+        scan = g->limits->max_messages;
+    end = r->max - offset < scan ? r->max : offset + scan;
+    r->status = STORE_NO_MATCHED_MESSAGE;
+    while (!rc && r->next_begin < end) {
+        struct store_entry e;
+        if (queue_unit(&g->s->env, q, &units, r->next_begin, &e)) {
+            if (r->n_messages == 0) {
+                int64_t per = g->s->env.file_size / UNIT_SIZE;
+                r->status = STORE_OFFSET_FOUND_NULL;
+                r->next_begin += per - r->next_begin % per;
+            }
+            break;
+        }
+        if (is_full(g, e.size))
+            break;
+        r->next_begin++;
+        rc = look_at(g, &e);
+    }
+    unit_cursor_end(&units);
+    return rc;
+}
+
+/* Out of the queue's range: what to say, and where to go on. */
+static bool is_outside(struct store_result *r, int64_t offset)
+{
+    if (r->max == 0) {
+        r->status = STORE_NO_MESSAGE_IN_QUEUE;
+        r->next_begin = 0;
+    } else if (offset < r->min) {
+        r->status = STORE_OFFSET_TOO_SMALL;
+        r->next_begin = r->min;
+    } else if (offset == r->max) {
+        r->status = STORE_OFFSET_OVERFLOW_ONE;
+    } else if (offset > r->max) {
+        r->status = STORE_OFFSET_OVERFLOW_BADLY;
+        r->next_begin = r->max;
+    } else {
+        return false;
+    }
+    return true;
+}
+
+static int get(struct get *g, struct store_queue *q, int64_t offset)
+{
+    struct store_result *r = &g->r->pub;
+    int rc;
+
+    if (!q || queue_load(&g->s->env, q)) {
+        r->status = STORE_NO_MATCHED_LOGIC_QUEUE;
+        r->next_begin = 0;
+        return 0;
+    }
+    r->min = queue_min(q);
+    r->max = queue_max(q);
+    r->next_begin = offset;
+    if (is_outside(r, offset))
+        return 0;
+    rc = scan_queue(g, q, offset);
+    if (g->last && !g->first_cold && !r->cold)
+        r->last_store_timestamp = record_time(g->last);
+    mapped_file_unref(g->file);
+    return rc;
+}
+
+struct store_result *store_get(struct store *s, struct store_queue *q, int64_t offset,
+                               const struct store_limits *limits, const struct store_filter *filter)
+{
+    struct get g = {.s = s, .limits = limits, .filter = filter, .r = result_new(), .skip_before = INT64_MIN};
+
+    if (!g.r)
+        return NULL;
+    if (get(&g, q, offset)) {
+        store_release(g.r);
+        return NULL;
+    }
+    if (g.r->pub.status == STORE_FOUND) {
+        count(&s->get_found, 1);
+        count(&s->got_messages, g.r->pub.n_messages);
+        count(&s->got_bytes, g.r->pub.bytes);
+    } else {
+        count(&s->get_missed, 1);
+    }
+    return &g.r->pub;
+}
+
+/* ---- single reads ---- */
+
+int store_read(struct store *s, int64_t physical_offset, uint32_t size, struct store_result **out)
+{
+    struct mapped_file *file = NULL;
+    struct message m;
+    struct result *r;
+    int64_t left;
+    char *p;
+
+    *out = NULL;
+    if (!find_record(s, &file, physical_offset, size ? size : MESSAGE_MIN_SIZE))
+        return -ENOENT;
+    p = file->map + (physical_offset - file->base);
+    left = commit_log_max(&s->log) - physical_offset;
+    if (left > file->size - (physical_offset - file->base))
+        left = file->size - (physical_offset - file->base);
+    if (message_record_get(p, (size_t)left, false, &m) || m.physical_offset != physical_offset ||
+        (size && m.size != size)) {
+        mapped_file_unref(file);
+        return -ENOENT;
+    }
+    r = result_new();
+    if (r) {                         /* one file, one extent: there is place for both */
+        hold_file(r, file);
+        add_extent(r, p, m.size);
+        r->pub.status = STORE_FOUND;
+        r->pub.n_messages = 1;
+        r->pub.bytes = m.size;
+        r->pub.last_store_timestamp = m.store_timestamp;
+        r->pub.cold = is_far(s, physical_offset) && !is_resident(p, m.size);
+        *out = &r->pub;
+    }
+    mapped_file_unref(file);
+    return r ? 0 : -ENOMEM;
+}
+
+int store_entry(struct store *s, struct store_queue *q, int64_t offset, struct store_entry *out)
+{
+    struct unit_cursor c = {0};
+    int rc = queue_load(&s->env, q);
+
+    if (rc)
+        return rc;
+    if (offset < queue_min(q) || offset >= queue_max(q))
+        return -ENOENT;
+    rc = queue_unit(&s->env, q, &c, offset, out);
+    unit_cursor_end(&c);
+    return rc ? rc : unit_is_blank(out) ? -ENOENT : 0;
+}
+
+int64_t store_queue_min(struct store *s, struct store_queue *q)
+{
+    return queue_load(&s->env, q) ? 0 : queue_min(q);
+}
+
+int64_t store_queue_max(struct store *s, struct store_queue *q)
+{
+    return queue_load(&s->env, q) ? 0 : queue_max(q);
+}
+
+int64_t store_queue_last_time(struct store *s, struct store_queue *q)
+{
+    return queue_load(&s->env, q) ? 0 : atomic_load_explicit(&q->last_time, memory_order_relaxed);
+}
+
+int64_t store_time_at(struct store *s, struct store_queue *q, int64_t offset)
+{
+    struct store_entry e;
+
+    return store_entry(s, q, offset, &e) ? -1 : commit_log_time_at(&s->log, e.physical_offset, e.size);
+}

@@ -1,0 +1,315 @@
+/* Opening and closing, the queues' handles, and the store's state. */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/file.h"
+#include "common/log.h"
+#include "common/remoting/codes.h"
+#include "store/store_impl.h"
+
+/* ---- configuration ---- */
+
+static void or_default(int32_t *v, int32_t def)
+{
+    if (*v <= 0)
+        *v = def;
+}
+
+static char *path_of(const char *root, const char *name)
+{
+    char *p = NULL;
+
+    return asprintf(&p, "%s/%s", root, name) < 0 ? NULL : p;
+}
+
+static int take_conf(struct store *s, const struct store_conf *conf, struct fault *f)
+{
+    struct store_conf *c = &s->conf;
+    bool own_log_dir = conf->commit_log && *conf->commit_log;
+
+    *c = *conf;
+    if (c->commit_log_file_size <= 0)
+        c->commit_log_file_size = (int64_t)1 << 30;
+    if (c->consume_queue_file_size <= 0)
+        c->consume_queue_file_size = 300000 * UNIT_SIZE;
+    c->consume_queue_file_size = (c->consume_queue_file_size + UNIT_SIZE - 1) / UNIT_SIZE * UNIT_SIZE;
+    or_default(&c->max_message_size, 4 * 1024 * 1024);
+    or_default(&c->flush_interval_ms, 500);
+    or_default(&c->flush_least_pages, 4);
+    or_default(&c->flush_thorough_ms, 10000);
+    or_default(&c->flush_queue_interval_ms, 1000);
+    or_default(&c->flush_queue_least_pages, 2);
+    or_default(&c->flush_queue_thorough_ms, 60000);
+    if (c->commit_log_file_size > INT32_MAX || c->consume_queue_file_size > INT32_MAX || c->n_delay < 0 ||
+        c->n_delay > STORE_DELAY_LEVELS_MAX || !c->root || !*c->root)
+        return fault_set(f, RC_INVALID_PARAMETER, EINVAL,
+                         "store: files must be below 2 GiB, delay levels at most %d, and a root directory given",
+                         STORE_DELAY_LEVELS_MAX);
+    s->root = strdup(c->root);
+    s->log_dir = own_log_dir ? strdup(conf->commit_log) : path_of(c->root, "commitlog");
+    s->queue_dir = path_of(c->root, "consumequeue");
+    s->checkpoint_path = path_of(c->root, "checkpoint");
+    s->abort_path = path_of(c->root, "abort");
+    c->root = s->root;
+    c->commit_log = s->log_dir;
+    if (!s->root || !s->log_dir || !s->queue_dir || !s->checkpoint_path || !s->abort_path)
+        return fault_errno(f, ENOMEM, "open the store");
+    s->env = (struct queue_env){.root = s->queue_dir, .file_size = c->consume_queue_file_size, .log = &s->log};
+    return pthread_mutex_init(&s->env.load_lock, NULL);
+}
+
+/* ---- lock and abort ---- */
+
+/* Apache locks byte 0 with fcntl; a lock of the open file is in its way too, and keeps a second open in
+ * this process out as well. */
+static int take_lock(struct store *s, struct fault *f)
+{
+    struct flock range = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1};
+    char *path = path_of(s->root, "lock");
+    int rc = 0;
+
+    if (!path)
+        return fault_errno(f, ENOMEM, "open the store");
+    s->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (s->lock_fd < 0)
+        rc = fault_errno(f, errno, "open %s", path);
+    else if (fcntl(s->lock_fd, F_OFD_SETLK, &range) < 0)
+        rc = fault_set(f, RC_SYSTEM_ERROR, EBUSY, "%s is held: another broker uses this store", path);
+    else if (pwrite(s->lock_fd, "lock", 4, 0) != 4 || ftruncate(s->lock_fd, 4) < 0)
+        rc = fault_errno(f, errno, "write %s", path);
+    free(path);
+    return rc;
+}
+
+static int write_abort(struct store *s, struct fault *f)
+{
+    int fd = open(s->abort_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644), rc = 0;
+
+    if (fd < 0)
+        return fault_errno(f, errno, "make %s", s->abort_path);
+    if (dprintf(fd, "%d", (int)getpid()) < 0 || fsync(fd) < 0)
+        rc = fault_errno(f, errno, "write %s", s->abort_path);
+    close(fd);
+    if (!rc && (rc = dir_sync(s->root)))
+        rc = fault_errno(f, -rc, "sync directory %s", s->root);
+    return rc;
+}
+
+/* ---- life ---- */
+
+static void free_store(struct store *s)
+{
+    queue_table_free(&s->queues);
+    commit_log_free(&s->log);
+    flush_free(s);
+    if (s->lock_fd >= 0)
+        close(s->lock_fd);
+    pthread_mutex_destroy(&s->append_lock);
+    pthread_mutex_destroy(&s->env.load_lock);
+    free(s->root);
+    free(s->log_dir);
+    free(s->queue_dir);
+    free(s->checkpoint_path);
+    free(s->abort_path);
+    free(s);
+}
+
+static int make_dirs(struct store *s, struct fault *f)
+{
+    const char *const dirs[] = {s->root, s->queue_dir};
+
+    for (size_t i = 0; i < sizeof dirs / sizeof *dirs; i++) {
+        int rc = dir_make(dirs[i]);
+        if (rc)
+            return fault_errno(f, -rc, "make directory %s", dirs[i]);
+    }
+    return 0;
+}
+
+static int load(struct store *s, struct fault *f)
+{
+    bool after_crash = access(s->abort_path, F_OK) == 0;
+    int rc;
+
+    if (after_crash)
+        log_warn("store %s: the last run did not end cleanly: recovering", s->root);
+    if ((rc = checkpoint_read(s->checkpoint_path, &s->checkpoint, f)) ||
+        (rc = commit_log_open(&s->log, s->log_dir, s->conf.commit_log_file_size, f)) ||
+        (rc = queue_table_load(&s->queues, &s->env, f)) || (rc = recover(s, after_crash, f)))
+        return rc;
+    atomic_store(&s->flush.flushed_time, atomic_load(&s->log.last_time));
+    return 0;
+}
+
+static int open_store(struct store *s, const struct store_conf *conf, struct fault *f)
+{
+    int rc;
+
+    if ((rc = take_conf(s, conf, f)) || (rc = make_dirs(s, f)) || (rc = take_lock(s, f)))
+        return rc;
+    if ((rc = queue_table_init(&s->queues)))
+        return fault_errno(f, -rc, "open the store");
+    if ((rc = load(s, f)) || (rc = write_abort(s, f)) || (rc = commit_log_start(&s->log, f)))
+        return rc;
+    if ((rc = flush_start(s, f)))
+        commit_log_stop(&s->log);
+    return rc;
+}
+
+int store_open(const struct store_conf *conf, struct store **out, struct fault *f)
+{
+    struct store *s = calloc(1, sizeof *s);
+    int rc;
+
+    *out = NULL;
+    if (!s)
+        return fault_errno(f, ENOMEM, "open the store");
+    s->lock_fd = -1;
+    s->boot_time = wall_ms();
+    pthread_mutex_init(&s->append_lock, NULL);
+    if ((rc = flush_init(s))) {
+        free(s);
+        return fault_errno(f, -rc, "open the store");
+    }
+    if ((rc = open_store(s, conf, f)))
+        free_store(s);
+    else
+        *out = s;
+    return rc;
+}
+
+int store_close(struct store *s)
+{
+    int rc;
+
+    if (!s)
+        return 0;
+    flush_stop(s);
+    commit_log_stop(&s->log);
+    if (!(rc = flush_log(s)) && !(rc = flush_queues(s, true))) {
+        s->checkpoint.log_time = atomic_load(&s->flush.flushed_time);
+        rc = checkpoint_write(s->checkpoint_path, &s->checkpoint);
+    }
+    if (!rc && s->writes != WRITES_FAILED) {
+        if (unlink(s->abort_path) < 0 && errno != ENOENT)
+            rc = -errno;
+        else
+            rc = dir_sync(s->root);
+    }
+    if (rc)
+        log_error("store %s: not closed cleanly: %s", s->root, strerror(-rc));
+    free_store(s);
+    return rc;
+}
+
+/* ---- queues ---- */
+
+struct store_queue *store_queue(struct store *s, struct str topic, int32_t queue_id)
+{
+    return queue_table_get(&s->queues, &s->env, topic, queue_id);
+}
+
+struct store_queue *store_queue_find(struct store *s, struct str topic, int32_t queue_id)
+{
+    return queue_table_find(&s->queues, topic, queue_id);
+}
+
+struct each {
+    void (*fn)(void *arg, struct str topic, int32_t queue_id);
+    void *arg;
+};
+
+static void each_queue(void *arg, struct store_queue *q)
+{
+    const struct each *e = arg;
+
+    e->fn(e->arg, queue_topic(q), q->id);
+}
+
+void store_each_queue(struct store *s, void (*each)(void *arg, struct str topic, int32_t queue_id), void *arg)
+{
+    queue_table_each(&s->queues, each_queue, &(struct each){each, arg});
+}
+
+/* From now on no append reaches the queue's files. */
+static void kill_queue(void *arg, struct store_queue *q)
+{
+    struct store *s = arg;
+
+    pthread_mutex_lock(&s->append_lock);
+    atomic_store(&q->dead, true);
+    atomic_store(&q->loaded, true);
+    atomic_store(&q->min, queue_max(q));
+    q->tail = NULL;
+    pthread_mutex_unlock(&s->append_lock);
+}
+
+int store_delete_topic(struct store *s, struct str topic)
+{
+    return queue_table_remove(&s->queues, &s->env, topic, kill_queue, s);
+}
+
+void store_on_arrival(struct store *s, void (*fn)(void *ctx, struct store_queue *q, int64_t max), void *ctx)
+{
+    s->on_arrival = fn;
+    s->arrival_ctx = ctx;
+}
+
+void store_queue_set_data(struct store_queue *q, void *data) { atomic_store(&q->data, data); }
+void *store_queue_data(const struct store_queue *q) { return atomic_load(&q->data); }
+
+/* ---- state ---- */
+
+static double used_ratio(const char *dir)
+{
+    struct statvfs v;
+
+    if (statvfs(dir, &v) < 0 || v.f_blocks == 0)
+        return 0;
+    return 1.0 - (double)v.f_bavail / (double)v.f_blocks;
+}
+
+void store_stats(struct store *s, struct store_stats *out)
+{
+    *out = (struct store_stats){
+        .log_min = commit_log_min(&s->log),
+        .log_max = commit_log_max(&s->log),
+        .flushed = atomic_load(&s->flush.flushed),
+        .appended_messages = atomic_load(&s->appended_messages),
+        .appended_bytes = atomic_load(&s->appended_bytes),
+        .append_refused = atomic_load(&s->append_refused),
+        .got_messages = atomic_load(&s->got_messages),
+        .got_bytes = atomic_load(&s->got_bytes),
+        .get_found = atomic_load(&s->get_found),
+        .get_missed = atomic_load(&s->get_missed),
+        .last_store_timestamp = atomic_load(&s->log.last_time),
+        .disk_used_ratio = used_ratio(s->log_dir),
+        .boot_timestamp = s->boot_time,
+        .earliest_store_timestamp = -1,
+    };
+    if (out->log_max - out->log_min >= MESSAGE_MIN_SIZE)
+        out->earliest_store_timestamp = commit_log_time_at(&s->log, out->log_min, MESSAGE_MIN_SIZE);
+    pthread_mutex_lock(&s->append_lock);
+    out->writable = s->writes == WRITES_ON;
+    if (!out->writable)
+        str_copy(out->why_not, sizeof out->why_not,
+                 str_n(s->writes_fault.text, strnlen(s->writes_fault.text, sizeof out->why_not - 1)));
+    pthread_mutex_unlock(&s->append_lock);
+}
+
+const char *store_root(const struct store *s) { return s->root; }
+int32_t store_delay_levels(const struct store *s) { return s->conf.n_delay; }
+
+int64_t store_delay_ms(const struct store *s, int level)
+{
+    if (level > s->conf.n_delay)
+        level = s->conf.n_delay;
+    return level < 1 ? 0 : s->conf.delay_ms[level];
+}

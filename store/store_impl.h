@@ -1,0 +1,63 @@
+/* The store's own struct, for the files of this room only. */
+#ifndef STORE_IMPL_H
+#define STORE_IMPL_H
+
+#include "store/checkpoint.h"
+#include "store/commit_log.h"
+#include "store/consume_queue.h"
+#include "store/flush.h"
+#include "store/queue_table.h"
+#include "store/store.h"
+
+enum writes {
+    WRITES_ON,
+    WRITES_OFF,          /* no room, read-only, ...: tried again once a second */
+    WRITES_FAILED,       /* a sync failed: what the disk holds is unknown, so nothing more is promised */
+};
+
+struct store {
+    struct store_conf conf;
+    char *root, *log_dir, *queue_dir, *checkpoint_path, *abort_path;
+    int lock_fd;
+    int64_t boot_time;
+    struct commit_log log;
+    struct queue_env env;
+    struct queue_table queues;
+    struct flusher flush;
+    struct checkpoint checkpoint;    /* the queue thread's once it runs */
+
+    /* The append lock guards the log's and all queues' ends, the dirty list, and the words on writes. Under it:
+     * leaves (the lists' locks, the log's spare_lock), nothing that waits for a disk but a roll to a file
+     * that was not made in time. */
+    pthread_mutex_t append_lock;
+    struct store_queue *dirty;
+    enum writes writes;
+    struct fault writes_fault;
+    int64_t writes_retry_at;         /* mono ms */
+
+    void (*on_arrival)(void *ctx, struct store_queue *q, int64_t max);
+    void *arrival_ctx;
+
+    _Atomic int64_t appended_messages, appended_bytes, append_refused;
+    _Atomic int64_t got_messages, got_bytes, get_found, get_missed;
+};
+
+static inline void count(_Atomic int64_t *c, int64_t n) { atomic_fetch_add_explicit(c, n, memory_order_relaxed); }
+
+/* Loads, repairs and re-indexes what the last run left (recover.c). Before any thread runs. */
+int recover(struct store *s, bool after_crash, struct fault *f);
+/* Turns writes off for good: a sync failed (append.c). */
+void writes_failed(struct store *s, int err, const char *what);
+/* Puts q on the list of queues to be synced; append lock held (append.c). */
+void mark_dirty(struct store *s, struct store_queue *q);
+/* What a queue keeps in place of the tag code of a record in SCHEDULE_TOPIC_XXXX: ms until delivery by the DELAY
+ * property; -1 when the record has none (append.c). */
+int64_t schedule_delay(const struct store *s, struct str properties);
+/* Whether a record of this sysFlag gets a queue unit: prepared and rolled back ones do not. */
+static inline bool is_indexed(int32_t sys_flag)
+{
+    int32_t type = sys_flag & SYSFLAG_TRANS_MASK;
+    return type != SYSFLAG_TRANS_PREPARED && type != SYSFLAG_TRANS_ROLLBACK;
+}
+
+#endif
