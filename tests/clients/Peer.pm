@@ -22,7 +22,8 @@ my $BUILD = abs_path($ENV{BUILD} || "$HERE/../../build")
     or BAIL_OUT('there is no build directory');
 our $CLIENTS = "$BUILD/clients";
 # short-lived JVMs: start quickly, stay small
-my @JVM = qw(-Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto);
+my @JVM = (qw(-Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto),
+    "-Drmq.logback.configurationFile=$HERE/java/logback.xml");
 
 my $owner = $$;
 my %running;    # pid => name; only these are ever signalled
@@ -65,7 +66,8 @@ sub gone {
 sub stop {
     my $pid = shift;
     return if gone($pid);
-    kill TERM => $pid;
+    # Apache's broker takes 16 s to end, and its store is thrown away
+    kill +($running{$pid} eq 'apache-broker' ? 'KILL' : 'TERM') => $pid;
     eval { await('the end of it', 15, sub { gone($pid) }); 1 } and return;
     diag("$running{$pid} did not end on SIGTERM");
     kill KILL => $pid;
@@ -102,13 +104,13 @@ sub free_ports {
     die "no free ports\n";
 }
 
-# The name server's list of brokers, asked for by the wire protocol.
-sub registered {
-    my $port = shift;
+# request PORT, CODE, FIELDS: one remoting request, and the answer's bytes
+sub request {
+    my ($port, $code, $fields) = @_;
     my $s = IO::Socket::INET->new(PeerAddr => "127.0.0.1:$port", Timeout => 2)
-        or return 0;
-    my $head = '{"code":106,"flag":0,"language":"OTHER","opaque":1,'
-        . '"serializeTypeCurrentRPC":"JSON","version":513}';
+        or return '';
+    my $head = qq({"code":$code,"extFields":{$fields},"flag":0,"language":"OTHER",)
+        . '"opaque":1,"serializeTypeCurrentRPC":"JSON","version":513}';
     my $answer = '';
     eval {
         local $SIG{ALRM} = sub { die "late\n" };
@@ -120,7 +122,17 @@ sub registered {
         }
     };
     alarm 0;
-    return $answer =~ /broker-a/;
+    return $answer;
+}
+
+# Does the name server list the broker? Apache's registers 10 s after its
+# start, or when it gets a topic.
+sub registered {
+    my ($nsport, $port) = @_;
+    request($port, 17, '"topic":"warmup","defaultTopic":"TBW102","readQueueNums":"1",'
+        . '"writeQueueNums":"1","perm":"6","topicFilterType":"SINGLE_TAG",'
+        . '"topicSysFlag":"0","order":"false"') or return 0 if $PEER eq 'apache';
+    return request($nsport, 106, '') =~ /broker-a/;
 }
 
 # start_peer KEY => VALUE...: name server and broker with these lines in
@@ -153,7 +165,7 @@ sub start_peer {
     }
     my $up = eval { await('a registered broker', 60, sub {
         die "the server ended\n" if gone($pid);
-        registered($nsport);
+        registered($nsport, $port);
     }) };
     if (!$up) {
         diag($@);
@@ -194,17 +206,19 @@ sub mqadmin {
 # prepare PEER, PREFIX, SCENARIO...: the topic and group of each scenario
 sub prepare {
     my ($peer, $prefix, @scenarios) = @_;
+    my $out = mqadmin($peer, 'prepare', $peer->{addr}, $prefix, @scenarios);
+    $out =~ /^success/ or die "prepare: $out";
+    # Apache's broker answers before its name server knows; a client that asks
+    # too early asks again only after 20 s or more.
+    my ($nsport) = $peer->{ns} =~ /(\d+)$/;
     for my $s (@scenarios) {
-        my $out = mqadmin($peer, 'updateTopic', '-b', $peer->{addr},
-            '-t', "$prefix-$s", '-r', 4, '-w', 4);
-        $out =~ /success/ or die "updateTopic: $out";
-        $out = mqadmin($peer, 'updateSubGroup', '-b', $peer->{addr},
-            '-g', "$prefix-$s-g");
-        $out =~ /success/ or die "updateSubGroup: $out";
+        await("a route of $prefix-$s", 30, sub {
+            request($nsport, 105, qq("topic":"$prefix-$s")) =~ /queueDatas/;
+        });
     }
 }
 
-# java VERSION, PROPERTIES: the words that start the Java driver
+# java PEER, VERSION, PROPERTY...: the words that start the Java driver
 sub java {
     my ($peer, $version, @properties) = @_;
     return ('java', @JVM, "-Duser.home=$peer->{dir}/java",

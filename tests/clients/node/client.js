@@ -21,6 +21,12 @@ const logger = {
   error(...words) { log.push(words.join(' ')); },
 };
 
+// The client keeps a producer of its own, which prints errors by default.
+function quiet() {
+  const own = Producer.defaultProducer;
+  if (!own.listenerCount('error')) own.on('error', err => log.push(err.message));
+}
+
 class Kit {
   constructor(scenario) {
     this.topic = `${prefix}-${scenario}`;
@@ -36,6 +42,8 @@ class Kit {
       nameSrv,
       logger,
       instanceName: `${this.topic}-${process.pid}-${this.clients.length}`,
+      // a new group's retry topic is not there when a client first asks
+      pollNameServerInteval: 1000,
       rebalanceInterval: 1000,
     }, more);
   }
@@ -45,6 +53,7 @@ class Kit {
     p.on('error', err => log.push(err.message));
     this.clients.push(p);
     await p.ready();
+    quiet();
     return p;
   }
 
@@ -57,6 +66,7 @@ class Kit {
     this.clients.push(c);
     c.subscribe(this.topic, expression, handler);
     await c.ready();
+    quiet();
     return c;
   }
 

@@ -3,10 +3,10 @@ import java.io.ByteArrayOutputStream;
 import java.io.InputStreamReader;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
-import java.util.Arrays;
 import java.util.HashSet;
 import java.util.Set;
 import org.apache.rocketmq.common.MixAll;
+import org.apache.rocketmq.common.TopicConfig;
 import org.apache.rocketmq.remoting.protocol.subscription.SimpleSubscriptionData;
 import org.apache.rocketmq.remoting.protocol.subscription.SubscriptionGroupConfig;
 import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
@@ -39,7 +39,9 @@ public class AdminShell {
         System.setErr(capture);
         try {
             if (words[0].equals("bind")) {
-                bind(namesrv, words);
+                with(namesrv, admin -> bind(admin, words));
+            } else if (words[0].equals("prepare")) {
+                with(namesrv, admin -> prepare(admin, words));
             } else {
                 MQAdminStartup.main0(words, null);
             }
@@ -52,26 +54,45 @@ public class AdminShell {
         return text.toString(StandardCharsets.UTF_8);
     }
 
-    /** bind BROKER GROUP [TOPIC EXPRESSION]...: these are all the bindings of
-     *  the group. mqadmin has no command that sets subscriptionDataSet. */
-    private static void bind(String namesrv, String[] words) throws Exception {
+    interface Action {
+        void run(DefaultMQAdminExt admin) throws Exception;
+    }
+
+    private static void with(String namesrv, Action action) throws Exception {
         DefaultMQAdminExt admin = new DefaultMQAdminExt();
         admin.setNamesrvAddr(namesrv);
-        admin.setInstanceName("bind-" + System.nanoTime());
+        admin.setInstanceName("shell-" + System.nanoTime());
         admin.start();
         try {
-            SubscriptionGroupConfig group = new SubscriptionGroupConfig();
-            group.setGroupName(words[2]);
-            Set<SimpleSubscriptionData> bindings = new HashSet<>();
-            for (int i = 3; i + 1 < words.length; i += 2) {
-                bindings.add(new SimpleSubscriptionData(words[i], "TAG", words[i + 1], 1));
-            }
-            group.setSubscriptionDataSet(bindings);
-            admin.createAndUpdateSubscriptionGroupConfig(words[1], group);
-            System.out.println("bound " + words[2] + " to "
-                + Arrays.asList(words).subList(3, words.length));
+            action.run(admin);
         } finally {
             admin.shutdown();
+        }
+        System.out.println("success");
+    }
+
+    /** bind BROKER GROUP [TOPIC EXPRESSION]...: these are all the bindings of
+     *  the group. mqadmin has no command that sets subscriptionDataSet. */
+    private static void bind(DefaultMQAdminExt admin, String[] words) throws Exception {
+        SubscriptionGroupConfig group = new SubscriptionGroupConfig();
+        group.setGroupName(words[2]);
+        Set<SimpleSubscriptionData> bindings = new HashSet<>();
+        for (int i = 3; i + 1 < words.length; i += 2) {
+            bindings.add(new SimpleSubscriptionData(words[i], "TAG", words[i + 1], 1));
+        }
+        group.setSubscriptionDataSet(bindings);
+        admin.createAndUpdateSubscriptionGroupConfig(words[1], group);
+    }
+
+    /** prepare BROKER PREFIX SCENARIO...: a topic and a group for each. One
+     *  mqadmin command each would take most of a test's time. */
+    private static void prepare(DefaultMQAdminExt admin, String[] words) throws Exception {
+        for (int i = 3; i < words.length; i++) {
+            String topic = words[2] + "-" + words[i];
+            admin.createAndUpdateTopicConfig(words[1], new TopicConfig(topic, 4, 4));
+            SubscriptionGroupConfig group = new SubscriptionGroupConfig();
+            group.setGroupName(topic + "-g");
+            admin.createAndUpdateSubscriptionGroupConfig(words[1], group);
         }
     }
 }

@@ -9,6 +9,7 @@ import java.util.function.Supplier;
 import java.util.stream.Collectors;
 import org.apache.rocketmq.client.ClientConfig;
 import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
+import org.apache.rocketmq.client.impl.factory.MQClientInstance;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.client.producer.SendStatus;
@@ -25,7 +26,7 @@ class Kit {
 
     static final int QUEUES = 4;
     /** How long an expected thing may take on a slow machine. */
-    static final int PATIENCE_MS = 20_000;
+    static final int PATIENCE_MS = 30_000;
 
     final String scenario;
     private final String namesrv;
@@ -94,7 +95,17 @@ class Kit {
     DefaultMQPushConsumer started(DefaultMQPushConsumer c) throws Exception {
         c.start();
         atEnd(c::shutdown);
+        await("a queue for a new consumer", () -> {
+            rebalance(c);
+            return held(c) > 0;
+        });
         return c;
+    }
+
+    /** By itself a consumer does this every 20 s, which is what it takes when
+     *  the first time came a moment too early. */
+    static void rebalance(DefaultMQPushConsumer c) {
+        c.getDefaultMQPushConsumerImpl().getmQClientFactory().doRebalance();
     }
 
     Message message(String tag, String body) {
@@ -130,6 +141,20 @@ class Kit {
         Set<MessageQueue> all = c.getDefaultMQPushConsumerImpl().getRebalanceImpl()
             .getProcessQueueTable().keySet();
         return all.stream().filter(mq -> mq.getTopic().equals(topic())).count();
+    }
+
+    /** The broker makes a group's retry topic at the first heartbeat. A client
+     *  that asked for its route before that asks again after 30 s only, and
+     *  looks at its queues again 20 s later: this spares the waiting. */
+    void holdRetry(DefaultMQPushConsumer c) throws Exception {
+        MQClientInstance client = c.getDefaultMQPushConsumerImpl().getmQClientFactory();
+        String retry = "%RETRY%" + group();
+        await("a queue of " + retry, () -> {
+            client.updateTopicRouteInfoFromNameServer(retry);
+            rebalance(c);
+            return c.getDefaultMQPushConsumerImpl().getRebalanceImpl().getProcessQueueTable()
+                .keySet().stream().anyMatch(mq -> mq.getTopic().equals(retry));
+        });
     }
 
     void await(String what, BooleanSupplier condition) throws Exception {

@@ -139,7 +139,11 @@ class Push {
             kit.started(c[i]);
         }
         kit.await(() -> "two queues each, are " + kit.held(c[0]) + " and " + kit.held(c[1]),
-            () -> kit.held(c[0]) == 2 && kit.held(c[1]) == 2);
+            () -> {
+                // the second locks a queue only after the first has let it go
+                Kit.rebalance(c[1]);
+                return kit.held(c[0]) == 2 && kit.held(c[1]) == 2;
+            });
 
         DefaultMQProducer p = kit.producer();
         for (int i = 0; i < 10; i++) {
@@ -176,6 +180,7 @@ class Push {
                 : ConsumeConcurrentlyStatus.RECONSUME_LATER;
         });
         kit.started(c);
+        kit.holdRetry(c);
         DefaultMQProducer p = kit.producer();
         Message once = kit.message("TagA", "once");
         once.setKeys("key-of-once");
@@ -227,7 +232,7 @@ class Push {
             DefaultMQPushConsumer c = kit.consumer("*");
             c.setAwaitTerminationMillisWhenShutdown(5_000);
             c.registerMessageListener(into(inbox));
-            c.start();
+            kit.started(c);
             try {
                 kit.await(() -> "4 fences, 10 messages; have " + inbox.bodies(),
                     () -> inbox.fences() >= 4 && inbox.size() >= 10);

@@ -115,8 +115,7 @@ class Sending {
         for (MessageExt m : inbox.messages()) {
             byte[] body = sent.remove(m.getKeys());
             Kit.check("body of " + m.getKeys(), body != null && Arrays.equals(body, m.getBody()));
-            boolean compressed = (m.getSysFlag() & 1) != 0;
-            Kit.same("compressed " + m.getKeys(), !m.getKeys().equals("small"), compressed);
+            // 5.5.0 takes the flag of compression away when it unpacks
             if (m.getKeys().equals("text")) {
                 Kit.check("stored small: " + m.getStoreSize(), m.getStoreSize() < 10_000);
             }
@@ -196,7 +195,8 @@ class Sending {
      *  the name server's answer and from the broker's. */
     static void missing(Kit kit) throws Exception {
         DefaultMQProducer p = kit.producer();
-        MessageQueue there = kit.queues(p).get(0);
+        // after a send the client knows the broker's address
+        MessageQueue there = Kit.sent(p.send(kit.message(null, "there"))).getMessageQueue();
         String topic = kit.topic() + "-not";
         try {
             p.send(new Message(topic, new byte[1]));
