@@ -1,0 +1,464 @@
+#include "namesrv/registration.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <zlib.h>
+
+#include "common/be.h"
+#include "common/json.h"
+#include "common/remoting/codes.h"
+#include "namesrv/members.h"
+#include "namesrv/namesrv.h"
+
+#define INFLATED_MAX ((size_t)256 << 20)     /* of one body; 100,000 topics with attributes make some 12 MB */
+#define ITEM_MAX ((size_t)1 << 20)           /* of one part of a compressed body */
+#define TOPICS_MAX ((size_t)2000000)
+#define MAPPINGS_MAX ((size_t)100000)
+#define FILTERS_MAX ((size_t)1000)
+#define ARENA_MAX ((size_t)256 << 20)
+#define VERSION_V3_0_11 37
+#define QUEUES_DEFAULT 16                    /* TopicConfig's defaults */
+#define PERM_DEFAULT 6
+
+/* One more place in a malloc'd array of n elements; NULL past most or without memory. Grows in powers of two. */
+static void *grow(void **array, size_t *n, size_t size, size_t most)
+{
+    char *p = *array;
+
+    if (*n >= most)
+        return NULL;
+    if ((*n & (*n - 1)) == 0) {
+        p = reallocarray(*array, *n ? *n * 2 : 1, size);
+        if (!p)
+            return NULL;
+        *array = p;
+    }
+    memset(p + *n * size, 0, size);
+    return p + (*n)++ * size;
+}
+
+static struct topic_row *add_topic(struct registration *r)
+{
+    void *array = r->topics;
+    struct topic_row *t = grow(&array, &r->n_topics, sizeof(*t), TOPICS_MAX);
+
+    r->topics = array;
+    if (t)
+        *t = (struct topic_row){{0}, QUEUES_DEFAULT, QUEUES_DEFAULT, PERM_DEFAULT, 0};
+    return t;
+}
+
+static struct mapping_row *add_mapping(struct registration *r)
+{
+    void *array = r->mappings;
+    struct mapping_row *m = grow(&array, &r->n_mappings, sizeof(*m), MAPPINGS_MAX);
+
+    r->mappings = array;
+    return m;
+}
+
+static struct str *add_filter(struct registration *r)
+{
+    void *array = r->filters;
+    struct str *f = grow(&array, &r->n_filters, sizeof(*f), FILTERS_MAX);
+
+    r->filters = array;
+    return f;
+}
+
+void registration_free(struct registration *r)
+{
+    free(r->topics);
+    free(r->mappings);
+    free(r->filters);
+    arena_free(&r->arena);
+    *r = (struct registration){0};
+}
+
+/* ---- JSON parts ---- */
+
+int version_decode(struct str json, struct version *out)
+{
+    struct members m;
+    struct str key, value;
+    int rc;
+
+    *out = (struct version){0};
+    if (token_null(str_trim(json)))
+        return 0;
+    if (members_open(&m, json, '{'))
+        return -EBADMSG;
+    while ((rc = members_next(&m, &key, &value)) > 0) {
+        int64_t *to = token_is(key, "stateVersion") ? &out->state :
+                      token_is(key, "timestamp") ? &out->timestamp :
+                      token_is(key, "counter") ? &out->counter : NULL;
+        if (to && token_i64(value, to))
+            return -EBADMSG;
+    }
+    return rc;
+}
+
+void version_encode(const struct version *v, struct buf *out)
+{
+    struct json_writer w;
+
+    jw_init(&w, out, false);
+    jw_object(&w);
+    jw_kint(&w, "counter", v->counter);
+    jw_kint(&w, "stateVersion", v->state);
+    jw_kint(&w, "timestamp", v->timestamp);
+    jw_object_end(&w);
+}
+
+/* The members of TopicConfig and QueueData that a route needs; what is the row's name is given by name_key. */
+static int decode_row(struct arena *a, struct str json, const char *name_key, struct topic_row *t)
+{
+    struct members m;
+    struct str key, value;
+    int rc;
+
+    if (members_open(&m, json, '{'))
+        return -EBADMSG;
+    while ((rc = members_next(&m, &key, &value)) > 0) {
+        int32_t *to = token_is(key, "readQueueNums") ? &t->read_queues :
+                      token_is(key, "writeQueueNums") ? &t->write_queues :
+                      token_is(key, "perm") ? &t->perm :
+                      token_is(key, "topicSysFlag") || token_is(key, "topicSynFlag") ? &t->sys_flag : NULL;
+        if (to && token_i32(value, to))
+            return -EBADMSG;
+        if (token_is(key, name_key) && token_str(a, value, &t->name))
+            return -EBADMSG;
+    }
+    return rc;
+}
+
+static int decode_topics(struct registration *r, struct str json)
+{
+    struct members m;
+    struct str key, value;
+    int rc;
+
+    if (token_null(json))
+        return 0;
+    if (members_open(&m, json, '{'))
+        return -EBADMSG;
+    while ((rc = members_next(&m, &key, &value)) > 0) {
+        struct topic_row *t;
+        if (token_null(value))
+            continue;
+        t = add_topic(r);
+        if (!t)
+            return -ENOMEM;
+        if (decode_row(&r->arena, value, "topicName", t) || (!t->name.p && token_str(&r->arena, key, &t->name)))
+            return -EBADMSG;
+    }
+    return rc;
+}
+
+static int decode_mapping(struct registration *r, struct str json)
+{
+    struct mapping_row *row = add_mapping(r);
+    struct members m;
+    struct str key, value;
+    int rc;
+
+    if (!row)
+        return -ENOMEM;
+    if (members_open(&m, json, '{'))
+        return -EBADMSG;
+    row->json = json;
+    while ((rc = members_next(&m, &key, &value)) > 0) {
+        struct str *to = token_is(key, "topic") ? &row->topic : token_is(key, "bname") ? &row->broker : NULL;
+        if (to && token_str(&r->arena, value, to))
+            return -EBADMSG;
+    }
+    return rc ? rc : row->topic.n && row->broker.n ? 0 : -EBADMSG;
+}
+
+static int decode_mappings(struct registration *r, struct str json)
+{
+    struct members m;
+    struct str key, value;
+    int rc;
+
+    if (token_null(json))
+        return 0;
+    if (members_open(&m, json, '{'))
+        return -EBADMSG;
+    while ((rc = members_next(&m, &key, &value)) > 0) {
+        if (!token_null(value) && (rc = decode_mapping(r, value)) < 0)
+            return rc;
+    }
+    return rc;
+}
+
+static int decode_filters(struct registration *r, struct str json)
+{
+    struct members m;
+    struct str key, value;
+    int rc;
+
+    if (token_null(json))
+        return 0;
+    r->has_filters = true;
+    if (members_open(&m, json, '['))
+        return -EBADMSG;
+    while ((rc = members_next(&m, &key, &value)) > 0) {
+        struct str *f = add_filter(r);
+        if (!f)
+            return -ENOMEM;
+        if (token_str(&r->arena, value, f))
+            return -EBADMSG;
+    }
+    return rc;
+}
+
+/* TopicConfigSerializeWrapper, with or without mappings. */
+static int decode_wrapper(struct registration *r, struct str json)
+{
+    struct members m;
+    struct str key, value;
+    int rc;
+
+    if (token_null(json))
+        return 0;
+    if (members_open(&m, json, '{'))
+        return -EBADMSG;
+    while ((rc = members_next(&m, &key, &value)) > 0) {
+        if (token_is(key, "dataVersion"))
+            rc = version_decode(value, &r->version);
+        else if (token_is(key, "topicConfigTable"))
+            rc = decode_topics(r, value);
+        else if (token_is(key, "topicQueueMappingInfoMap"))
+            rc = decode_mappings(r, value);
+        if (rc < 0)
+            return rc;
+    }
+    return rc;
+}
+
+static int decode_body(struct registration *r, struct str json)
+{
+    struct members m;
+    struct str key, value;
+    int rc;
+
+    r->has_filters = true;                    /* Apache: an empty list unless it is null */
+    if (members_open(&m, json, '{'))
+        return -EBADMSG;
+    while ((rc = members_next(&m, &key, &value)) > 0) {
+        if (token_is(key, "topicConfigSerializeWrapper")) {
+            rc = decode_wrapper(r, value);
+        } else if (token_is(key, "filterServerList")) {
+            r->has_filters = false;
+            rc = decode_filters(r, value);
+        }
+        if (rc < 0)
+            return rc;
+    }
+    return rc;
+}
+
+int route_body_decode(struct arena *a, struct str json, struct topic_row **rows, size_t *n)
+{
+    struct registration r = {0};
+    struct members m, queues;
+    struct str key, value, row;
+    int rc;
+
+    *rows = NULL;
+    *n = 0;
+    if (members_open(&m, json, '{'))
+        return -EBADMSG;
+    while ((rc = members_next(&m, &key, &value)) > 0) {
+        if (!token_is(key, "queueDatas") || token_null(value))
+            continue;
+        if (members_open(&queues, value, '['))
+            rc = -EBADMSG;
+        while (rc > 0 && (rc = members_next(&queues, &key, &row)) > 0) {
+            struct topic_row *t = add_topic(&r);
+            if (!t)
+                rc = -ENOMEM;
+            else {
+                *t = (struct topic_row){0};
+                rc = decode_row(a, row, "brokerName", t) ? -EBADMSG : 1;
+            }
+        }
+        if (rc < 0)
+            break;
+    }
+    if (rc == 0 && r.n_topics) {
+        *rows = arena_get(a, r.n_topics * sizeof(**rows));
+        rc = *rows ? 0 : -ENOMEM;
+    }
+    if (rc == 0 && r.n_topics) {
+        memcpy(*rows, r.topics, r.n_topics * sizeof(**rows));
+        *n = r.n_topics;
+    }
+    registration_free(&r);
+    return rc;
+}
+
+/* ---- the compressed form ---- */
+
+struct inflater {
+    z_stream z;
+    size_t left;                 /* bytes that may still come out */
+    struct buf item;             /* the part that was read last */
+};
+
+/* Exactly n bytes. */
+static int inflate_bytes(struct inflater *in, char *to, size_t n)
+{
+    if (n > in->left)
+        return -EBADMSG;
+    in->left -= n;
+    in->z.next_out = (unsigned char *)to;
+    in->z.avail_out = (unsigned)n;
+    while (in->z.avail_out) {
+        int rc = inflate(&in->z, Z_NO_FLUSH);
+        if (rc == Z_MEM_ERROR)
+            return -ENOMEM;
+        if (rc != Z_OK && !(rc == Z_STREAM_END && !in->z.avail_out))
+            return -EBADMSG;
+    }
+    return 0;
+}
+
+static int inflate_count(struct inflater *in, size_t most, uint32_t *out)
+{
+    char word[4];
+    int rc = inflate_bytes(in, word, sizeof(word));
+
+    if (rc)
+        return rc;
+    *out = be32_get(word);
+    return *out <= most ? 0 : -EBADMSG;
+}
+
+/* A length and so many bytes, into in->item. */
+static int inflate_item(struct inflater *in)
+{
+    uint32_t n;
+    int rc = inflate_count(in, ITEM_MAX, &n);
+
+    if (rc)
+        return rc;
+    buf_reset(&in->item);
+    if (!buf_room(&in->item, n ? n : 1))
+        return -ENOMEM;
+    rc = inflate_bytes(in, in->item.p, n);
+    if (!rc)
+        in->item.n = n;
+    return rc;
+}
+
+/* The text up to the next space, which is taken away; the last one may end with the text. */
+static struct str next_word(struct str *text)
+{
+    const char *space = text->n ? memchr(text->p, ' ', text->n) : NULL;
+    struct str word = str_n(text->p, space ? (size_t)(space - text->p) : text->n);
+    size_t used = word.n + (space != NULL);
+
+    *text = str_n(text->p + used, text->n - used);
+    return word;
+}
+
+/* NAME READ WRITE PERM FILTERTYPE ATTRIBUTES */
+static int decode_topic_text(struct registration *r, struct str text)
+{
+    struct topic_row *t = add_topic(r);
+    struct str name = next_word(&text);
+
+    if (!t)
+        return -ENOMEM;
+    if (str_i32(next_word(&text), &t->read_queues) || str_i32(next_word(&text), &t->write_queues) ||
+        str_i32(next_word(&text), &t->perm) || !next_word(&text).n)
+        return -EBADMSG;
+    t->name.p = arena_dup(&r->arena, name.p, name.n);
+    t->name.n = name.n;
+    return t->name.p ? 0 : -ENOMEM;
+}
+
+/* Items outlive the inflater's buffer only as a copy. */
+static int keep_item(struct registration *r, struct inflater *in, struct str *out)
+{
+    out->p = arena_dup(&r->arena, in->item.p, in->item.n);
+    out->n = in->item.n;
+    return out->p ? 0 : -ENOMEM;
+}
+
+static int decode_parts(struct registration *r, struct inflater *in, int broker_version)
+{
+    struct str kept;
+    uint32_t n;
+    int rc;
+
+    if ((rc = inflate_item(in)) || (rc = version_decode(buf_str(&in->item), &r->version)) ||
+        (rc = inflate_count(in, TOPICS_MAX, &n)))
+        return rc;
+    for (; n; n--) {
+        if ((rc = inflate_item(in)) || (rc = decode_topic_text(r, buf_str(&in->item))))
+            return rc;
+    }
+    if ((rc = inflate_item(in)) || (rc = keep_item(r, in, &kept)) || (rc = decode_filters(r, kept)))
+        return rc;
+    if (broker_version < VERSION_V5_0_0)
+        return 0;
+    rc = inflate_count(in, MAPPINGS_MAX, &n);
+    for (; !rc && n; n--) {
+        if ((rc = inflate_item(in)) || (rc = keep_item(r, in, &kept)) || (rc = decode_mapping(r, kept)))
+            return rc;
+    }
+    return rc;
+}
+
+static int decode_compressed(struct registration *r, struct str body, int broker_version)
+{
+    struct inflater in = {.left = INFLATED_MAX};
+    int rc;
+
+    if (inflateInit(&in.z) != Z_OK)
+        return -ENOMEM;
+    in.z.next_in = (unsigned char *)(uintptr_t)body.p;       /* zlib's type; it does not write there */
+    in.z.avail_in = (unsigned)body.n;
+    rc = decode_parts(r, &in, broker_version);
+    inflateEnd(&in.z);
+    buf_free(&in.item);
+    return rc;
+}
+
+static int check_names(const struct registration *r)
+{
+    for (size_t i = 0; i < r->n_topics; i++)
+        if (!r->topics[i].name.n || r->topics[i].name.n > NAMESRV_TOPIC_MAX)
+            return -EBADMSG;
+    for (size_t i = 0; i < r->n_filters; i++)
+        if (r->filters[i].n > NAMESRV_NAME_MAX)
+            return -EBADMSG;
+    return 0;
+}
+
+int registration_decode(struct str body, bool compressed, int broker_version, struct registration *out, struct fault *f)
+{
+    int rc = 0;
+
+    *out = (struct registration){0};
+    arena_init(&out->arena, ARENA_MAX);
+    if (!body.n)
+        out->has_filters = broker_version >= VERSION_V3_0_11;
+    else if (broker_version < VERSION_V3_0_11)
+        rc = decode_wrapper(out, body);
+    else if (compressed)
+        rc = decode_compressed(out, body, broker_version);
+    else
+        rc = decode_body(out, body);
+    if (!rc)
+        rc = check_names(out);
+    if (rc == -ENOMEM)
+        return fault_errno(f, ENOMEM, "reading a registration of %zu topics", out->n_topics);
+    if (rc)
+        return fault_set(f, RC_SYSTEM_ERROR, EBADMSG, "the registration's body cannot be read (after %zu topics)",
+                         out->n_topics);
+    return 0;
+}
