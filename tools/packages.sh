@@ -9,7 +9,7 @@ build_needs="make:make cc:gcc /usr/include/stdio.h:libc6-dev pkg-config:pkg-conf
 
 test_needs="$build_needs prove:perl setpriv:util-linux ps:procps ip:iproute2 rsync:rsync vim:vim-tiny"
 
-client_needs="javac:openjdk-17-jdk-headless mvn:maven go:golang-go node:nodejs npm:npm"
+client_needs="/etc/ssl/certs/ca-certificates.crt:ca-certificates javac:openjdk-17-jdk-headless mvn:maven go:golang-go node:nodejs npm:npm"
 
 have() {
 	case $1 in
