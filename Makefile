@@ -4,9 +4,11 @@
 #       make debug      the same programs under ASan+UBSan, in build/debug/
 #       make bench      the measured table, side by side with its floors
 #       make docs       the pages that are made from the tables
+#       V=1 shows the commands
 #       make install    PREFIX=/usr/local DESTDIR=
 CC      ?= cc
 O       ?= build
+Q       := $(if $V,,@)
 CFLAGS  ?= -O2 -g
 PKGS     = libuv zlib fuse3
 WARN     = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
@@ -29,14 +31,17 @@ $O/libmqfs.a: $(OBJ)
 	@ar rcs $@ $(OBJ)
 
 $(PROGRAMS): $O/%: $O/tools/%.o $O/libmqfs.a
-	$(CC) $(LDFLAGS) -o $@ $< $O/libmqfs.a $(ALL_LIBS)
+	@echo '  LD  $@'
+	$Q$(CC) $(LDFLAGS) -o $@ $< $O/libmqfs.a $(ALL_LIBS)
 
 $(UNIT) $(BENCH): $O/%: $O/%.o $O/libmqfs.a
-	$(CC) $(LDFLAGS) -o $@ $< $O/libmqfs.a $(ALL_LIBS)
+	@echo '  LD  $@'
+	$Q$(CC) $(LDFLAGS) -o $@ $< $O/libmqfs.a $(ALL_LIBS)
 
 $O/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+	@echo '  CC  $<'
+	$Q$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 unit: $(UNIT)
 bench-programs: $(BENCH)
