@@ -2,13 +2,13 @@
  * process, with --mount the tree. Options -c -n -p -h as RocketMQ's mqbroker. */
 #include <errno.h>
 #include <getopt.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "broker/broker.h"
 #include "common/log.h"
+#include "common/program.h"
 #include "fs/fuse.h"
 #include "namesrv/namesrv.h"
 
@@ -155,8 +155,7 @@ int main(int argc, char **argv)
     struct broker_config conf = {0};
     struct parts p = {0};
     struct fault f = {0};
-    sigset_t stops;
-    int got, rc;
+    int rc;
 
     if (parse_options(argc, argv, &o))
         return EXIT_FAILURE;
@@ -177,19 +176,14 @@ int main(int argc, char **argv)
         broker_config_free(&conf);
         return EXIT_SUCCESS;
     }
-    signal(SIGPIPE, SIG_IGN);
-    sigemptyset(&stops);
-    sigaddset(&stops, SIGTERM);
-    sigaddset(&stops, SIGINT);
-    sigprocmask(SIG_BLOCK, &stops, NULL);       /* before any thread exists: only sigwait below gets them */
+    program_start();
     rc = start(&p, &o, &conf, &f);
     if (rc) {
         stop(&p);
         return fail(&f);
     }
     log_info("ready");
-    sigwait(&stops, &got);
-    log_info("stopping: %s", strsignal(got));
+    log_info("stopping: %s", strsignal(program_wait()));
     stop(&p);
     log_info("stopped");
     return EXIT_SUCCESS;
