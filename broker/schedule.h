@@ -1,5 +1,6 @@
 /* Delay levels: SCHEDULE_TOPIC_XXXX, one queue a level; due messages go to the
- * topic they were meant for. delayOffset.json. One thread.
+ * topic they were meant for. Progress is kept in delayOffset.json. One thread,
+ * which sleeps until the next message is due.
  * Source: Apache ScheduleMessageService, HookUtils (5.5.0). */
 #ifndef BROKER_SCHEDULE_H
 #define BROKER_SCHEDULE_H
@@ -8,14 +9,21 @@
 
 int schedule_open(struct broker *b, struct schedule **out, struct fault *f);
 int schedule_run(struct schedule *s);            /* starts delivery */
-void schedule_close(struct schedule *s);         /* stops delivery; its offsets can still be encoded */
-void schedule_free(struct schedule *s);          /* after schedule_close; s may never have run */
-int64_t schedule_changes(struct schedule *s);    /* for the saver */
-void schedule_encode(struct schedule *s, struct buf *out, bool pretty);
-int schedule_decode(struct schedule *s, struct str text);
+void schedule_close(struct schedule *s);         /* stops it */
+void schedule_free(struct schedule *s);
 
-/* Turns a message with a DELAY property > 0 into its form for the schedule topic: topic, queue (level - 1) and
- * properties REAL_TOPIC, REAL_QID, built in scratch. false when it has no delay level. */
-bool schedule_transform(struct schedule *s, struct message *m, struct buf *scratch);
+/* delayOffset.json, for the saver: {"dataVersion":{..},"offsetTable":{1:10,2:0}}, level -> next queue offset to deliver. */
+int64_t schedule_changes(struct schedule *s);
+void schedule_encode(struct schedule *s, struct buf *out, bool pretty);
+int schedule_decode(struct schedule *s, struct str text);       /* 0 or -EBADMSG */
+
+/* The level that a DELAY property asks for: 0 none (absent, 0 or negative), at most the highest there is, -EINVAL not a number. */
+int schedule_level(const struct schedule *s, struct str delay);
+/* Puts a message aside until its level's time is over: appends its form for the schedule topic (properties REAL_TOPIC,
+ * REAL_QID). Under meta_read. 0 or -errno with the wire's code in f. Any thread. */
+int schedule_append(struct schedule *s, const struct message *m, int level, struct store_put *out, struct fault *f);
+
+/* Progress of a level, for runtime values: next offset to deliver and the queue's end. false: no such level. */
+bool schedule_progress(struct schedule *s, int level, int64_t *offset, int64_t *max);
 
 #endif

@@ -1,0 +1,32 @@
+/* VIEW_MESSAGE_BY_ID: the message at a commit log offset.
+ * Source: Apache QueryMessageProcessor.viewMessageById (5.5.0). */
+#include "broker/datapath.h"
+
+struct view_header {
+    int64_t offset;
+};
+
+static const struct field fields[] = {
+    {"offset", FIELD_I64, offsetof(struct view_header, offset), true, NULL},
+};
+
+/* On a worker: the record may have to come from the disk. */
+void op_view_message_by_id(struct request *r)
+{
+    struct view_header h;
+    struct store_result *res;
+    struct command out;
+    struct fault f;
+
+    if (FIELDS_DECODE(fields, request_cmd(r), &h, &f)) {
+        reply_fault(r, &f);
+        return;
+    }
+    if (h.offset < 0 || store_read(broker_of(r)->store, h.offset, 0, &res)) {
+        reply(r, RC_SYSTEM_ERROR, "no message starts at the commit log offset %lld", (long long)h.offset);
+        return;
+    }
+    store_touch(res);
+    reply_start(r, &out, RC_SUCCESS);
+    reply_extents(r, &out, res->iov, res->n_iov, store_release, res);
+}
