@@ -1,31 +1,10 @@
 #include "broker/put.h"
 
 #include <errno.h>
-#include <stdio.h>
 
 #include "broker/datapath.h"
 #include "broker/schedule.h"
 #include "broker/topics_auto.h"
-
-/* What the store refuses, in RocketMQ's codes. Others are SYSTEM_ERROR. */
-static const struct {
-    int err, rc;
-} store_refusals[] = {
-    {EMSGSIZE, RC_MESSAGE_ILLEGAL},
-    {ENOSPC, RC_SERVICE_NOT_AVAILABLE},
-    {EIO, RC_SERVICE_NOT_AVAILABLE},
-    {ENOMEM, RC_SYSTEM_BUSY},
-};
-
-static int store_fault(int rc, struct fault *f)
-{
-    f->err = -rc;
-    f->rc = RC_SYSTEM_ERROR;
-    for (size_t i = 0; i < sizeof(store_refusals) / sizeof(store_refusals[0]); i++)
-        if (store_refusals[i].err == -rc)
-            f->rc = store_refusals[i].rc;
-    return rc;
-}
 
 int put_append(struct broker *b, struct topic *t, const struct message *m, const int64_t *tags_codes, int n,
                struct store_put *out, struct fault *f)
@@ -40,7 +19,7 @@ int put_append(struct broker *b, struct topic *t, const struct message *m, const
     rc = n == 1 ? store_append(b->store, q, m, *tags_codes, out, f) :
                   store_append_batch(b->store, q, m, tags_codes, n, out, f);
     if (rc)
-        return store_fault(rc, f);
+        return rc;
     for (int i = 0; i < n; i++)
         bytes += out[i].size;
     atomic_fetch_add_explicit(&t->put_messages, n, memory_order_relaxed);
@@ -72,7 +51,7 @@ int put_make_topic(struct broker *b, const struct missing_topic *m, const char *
     struct caller c = {""};
     int rc;
 
-    snprintf(c.from, sizeof(c.from), "%s", from);
+    str_copy(c.from, sizeof(c.from), str_of(from));
     if (m->kind == MISSING_PLAIN)
         return broker_topic_auto_create(b, &c, str_of(m->name), str_of(m->template), m->queues, m->sys_flag, f);
     ch.read_queues = ch.write_queues = m->queues;
