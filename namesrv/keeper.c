@@ -84,18 +84,9 @@ void keeper_tell(struct keeper *k, struct min_change *list)
     pthread_mutex_unlock(&k->lock);
 }
 
-/* One-way: nobody waits for an answer. */
-static void on_told(void *arg, const struct command *reply, const char *why)
-{
-    (void)arg;
-    (void)reply;
-    (void)why;
-}
-
 static void tell_one(struct keeper *k, const struct min_change *c, const char *addr)
 {
-    struct command cmd = {.code = NOTIFY_MIN_BROKER_ID_CHANGE, .flag = FLAG_ONEWAY, .version = VERSION_V5_5_0,
-                          .language = LANG_CPP};
+    struct command cmd = {.code = NOTIFY_MIN_BROKER_ID_CHANGE};
     char id[21];
 
     command_add_i64(&cmd, "minBrokerId", c->min_id, id);
@@ -103,7 +94,7 @@ static void tell_one(struct keeper *k, const struct min_change *c, const char *a
     command_add(&cmd, "minBrokerAddr", str_of(c->min_addr));
     command_add(&cmd, "offlineBrokerAddr", str_of(c->offline_addr));
     command_add(&cmd, "haBrokerAddr", str_of(c->ha_addr));
-    client_ask(k->out, addr, &cmd, TELL_TIMEOUT_MS, on_told, NULL);
+    client_ask(k->out, addr, &cmd, TELL_TIMEOUT_MS, NULL, NULL);
 }
 
 static void tell(struct keeper *k, struct min_change *list)

@@ -413,6 +413,24 @@ static int decode_parts(struct registration *r, struct inflater *in, int broker_
     return rc;
 }
 
+/* The rest of the stream, so that its checksum is compared; parts that we do not know may come. */
+static int inflate_end(struct inflater *in)
+{
+    char rest[4096];
+
+    for (;;) {
+        int rc;
+        in->z.next_out = (unsigned char *)rest;
+        in->z.avail_out = sizeof(rest);
+        rc = inflate(&in->z, Z_NO_FLUSH);
+        if (rc == Z_STREAM_END)
+            return 0;
+        if (rc != Z_OK || in->left < sizeof(rest))
+            return rc == Z_MEM_ERROR ? -ENOMEM : -EBADMSG;
+        in->left -= sizeof(rest);
+    }
+}
+
 static int decode_compressed(struct registration *r, struct str body, int broker_version)
 {
     struct inflater in = {.left = INFLATED_MAX};
@@ -423,6 +441,8 @@ static int decode_compressed(struct registration *r, struct str body, int broker
     in.z.next_in = (unsigned char *)(uintptr_t)body.p;       /* zlib's type; it does not write there */
     in.z.avail_in = (unsigned)body.n;
     rc = decode_parts(r, &in, broker_version);
+    if (!rc)
+        rc = inflate_end(&in);
     inflateEnd(&in.z);
     buf_free(&in.item);
     return rc;
