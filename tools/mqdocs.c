@@ -15,7 +15,7 @@
 #include "common/file.h"
 #include "fs/tree.h"
 #include "namesrv/namesrv.h"
-#include "namesrv/ops.h"
+#include "namesrv/state.h"
 
 #define PAGE_MAX ((size_t)4 << 20)
 
