@@ -152,11 +152,26 @@ void reply_body(struct request *r, struct str body)
 
 /* ---- keeping ---- */
 
-static void pending_add(struct server *s, int n)
+/* Books one more kept request; false when there is no room for it. */
+static bool pending_add(struct server *s, size_t bytes)
+{
+    bool room;
+
+    pthread_mutex_lock(&s->pending_lock);
+    room = s->pending_bytes < s->conf.kept_max && bytes <= s->conf.kept_max - s->pending_bytes;
+    if (room) {
+        s->pending++;
+        s->pending_bytes += bytes;
+    }
+    pthread_mutex_unlock(&s->pending_lock);
+    return room;
+}
+
+static void pending_less(struct server *s, size_t bytes)
 {
     pthread_mutex_lock(&s->pending_lock);
-    s->pending += n;
-    if (n < 0 && s->pending == 0)
+    s->pending_bytes -= bytes;
+    if (--s->pending == 0)
         pthread_cond_broadcast(&s->pending_less);
     pthread_mutex_unlock(&s->pending_lock);
 }
@@ -172,8 +187,13 @@ struct request *request_keep(struct request *r)
         }
         return r;
     }
+    if (!pending_add(r->s, sizeof(*k) + r->frame_len)) {
+        reply(r, RC_SYSTEM_BUSY, "requests under way take all the memory that they may: try again");
+        return NULL;
+    }
     k = malloc(sizeof(*k) + r->frame_len);
     if (!k) {
+        pending_less(r->s, sizeof(*k) + r->frame_len);
         reply(r, RC_SYSTEM_BUSY, "no memory to keep the request");
         return NULL;
     }
@@ -192,7 +212,6 @@ struct request *request_keep(struct request *r)
     k->frame_len = r->frame_len;
     command_rebase(&k->cmd, &r->cmd, r->frame, r->frame_len, k->frame_copy);
     r->passed = true;
-    pending_add(k->s, 1);
     return k;
 }
 
@@ -205,13 +224,14 @@ static void answer_forgotten(struct request *r)
 void request_free(struct request *k)
 {
     struct server *s = k->s;
+    size_t bytes = sizeof(*k) + k->frame_len;
 
     if (k->taken)
         *k->taken = true;       /* given back by the worker's handler itself */
     answer_forgotten(k);
     conn_drop(k->c);
     free(k);
-    pending_add(s, -1);
+    pending_less(s, bytes);
 }
 
 static void run_on_worker(void *arg)

@@ -196,6 +196,8 @@ static void conf_fill(struct server_conf *c)
         c->conns_max = 65535;
     if (!c->out_max)
         c->out_max = 4 * 1024 * 1024;
+    if (!c->kept_max)
+        c->kept_max = 256 * 1024 * 1024;
     if (c->backlog <= 0)
         c->backlog = 1024;
 }

@@ -52,6 +52,7 @@ struct server_conf {
     int idle_seconds;                     /* no read and no write for so long: closed (Apache: 120);
                                            * so is a frame that takes twice as long to come */
     size_t out_max;                       /* bytes waiting in one connection's output before reading from it pauses */
+    size_t kept_max;                      /* bytes that all kept requests may take; past it SYSTEM_BUSY (256 MiB) */
     int backlog;
     const char *name;                     /* for the log: "broker", "namesrv" */
 };
@@ -131,7 +132,7 @@ struct conn *request_conn(const struct request *r);
 const struct op *request_op(const struct request *r);
 bool request_oneway(const struct request *r);
 bool request_on_loop(const struct request *r);              /* false: on a worker */
-struct request *request_keep(struct request *r);            /* NULL without memory: then SYSTEM_BUSY was answered */
+struct request *request_keep(struct request *r);            /* NULL past kept_max or without memory: SYSTEM_BUSY was answered */
 /* One that was never answered gets the SYSTEM_ERROR of above. A worker's handler frees only what it kept. */
 void request_free(struct request *kept);
 /* Runs fn(r) with the same request on a worker thread, for rare ways of a fast

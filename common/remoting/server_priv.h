@@ -180,9 +180,10 @@ struct server {
     atomic_int opaques;
     bool stopped;
     atomic_bool hurry;              /* the stop's time is over: workers refuse what they have not begun */
-    pthread_mutex_t pending_lock;   /* guards pending; nothing else is taken under it */
+    pthread_mutex_t pending_lock;   /* guards pending and its bytes; nothing else is taken under it */
     pthread_cond_t pending_less;
     long pending;                   /* kept requests that were not freed yet */
+    size_t pending_bytes;           /* their size */
 };
 
 /* The loop whose thread this is; NULL on others. */

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/resource.h>
 
 #include "common/log.h"
 #include "common/remoting/server.h"
@@ -372,6 +373,55 @@ static void test_limit(void)
     server_free(s);
 }
 
+/* No descriptor is left for a peer that has connected: it is served when there is one again. */
+static void test_descriptors(void)
+{
+    struct server *s = start((struct server_conf){.loops = 1});
+    struct peer p = {.fd = -1}, first = peer_open(server_port(s, 0));
+    struct rlimit old, tight;
+    struct command r;
+    int next;
+
+    peer_ask(&first, ECHO, 1, (struct str){0}, &r);
+    next = dup(0);              /* the lowest free one: the peer's socket will be it */
+    close(next);
+    getrlimit(RLIMIT_NOFILE, &old);
+    tight = old;
+    tight.rlim_cur = (rlim_t)next + 1;
+    setrlimit(RLIMIT_NOFILE, &tight);
+    p = peer_open(server_port(s, 0));
+    struct command c = peer_cmd(ECHO, 2);
+    peer_send(&p, &c);
+    is_int(peer_recv_in(&p, &r, 200), PEER_TIMEOUT, "without a descriptor a peer waits");
+    is_int(peer_ask(&first, ECHO, 3, (struct str){0}, &r), PEER_FRAME, "the others are served meanwhile");
+    setrlimit(RLIMIT_NOFILE, &old);
+    ok(peer_recv(&p, &r) == PEER_FRAME && r.opaque == 2, "and so is it, when there is one");
+    peer_close(&p), peer_close(&first);
+    server_free(s);
+}
+
+/* Kept requests may take only so much memory altogether. */
+static void test_kept_max(void)
+{
+    struct server *s = start((struct server_conf){.loops = 1, .workers = 1, .kept_max = 100000});
+    struct peer p = peer_open(server_port(s, 0));
+    int busy = 0, served = 0;
+    struct command r;
+
+    for (int i = 0; i < 5; i++) {
+        struct command c = peer_cmd(SLOW, i);
+        c.body = str_n(pattern, 40000);
+        peer_send(&p, &c);
+    }
+    while (served + busy < 5 && peer_recv(&p, &r) == PEER_FRAME)
+        *(r.code == RC_SYSTEM_BUSY ? &busy : &served) += 1;
+    ok(busy >= 1 && served >= 2, "requests that would take more are refused (%d of 5)", busy);
+    peer_ask(&p, SLOW, 6, str_n(pattern, 40000), &r);
+    is_int(r.code, RC_SUCCESS, "and served when others were answered");
+    peer_close(&p);
+    server_free(s);
+}
+
 static void test_dealing(void)
 {
     struct server *s = start((struct server_conf){.loops = 2});
@@ -534,6 +584,8 @@ int main(void)
     test_overfull();
     test_idle();
     test_limit();
+    test_descriptors();
+    test_kept_max();
     test_dealing();
     test_refused_start();
     test_stop();
