@@ -42,6 +42,13 @@ static int handle_new(struct tree *t, struct at *a, struct tree_node *n, int fla
     h->flags = flags;
     h->fd = -1;
     tree_hold(t, n);
+    pthread_mutex_lock(&t->handles_lock);
+    h->next = t->handles;
+    h->here = &t->handles;
+    if (h->next)
+        h->next->here = &h->next;
+    t->handles = h;
+    pthread_mutex_unlock(&t->handles_lock);
     rc = wants_read(flags) ? take_snapshot(a, n->row, h) : 0;
     if (rc) {
         tree_file_close(h);
@@ -74,6 +81,11 @@ void tree_file_close(struct tree_handle *h)
 {
     if (!h)
         return;
+    pthread_mutex_lock(&h->t->handles_lock);
+    *h->here = h->next;
+    if (h->next)
+        h->next->here = h->here;
+    pthread_mutex_unlock(&h->t->handles_lock);
     if (h->fd >= 0)
         close(h->fd);
     buf_free(&h->text);

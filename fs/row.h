@@ -25,6 +25,7 @@ struct at {
     struct broker *b;
     const struct tree_who *who;
     struct caller caller;            /* for verbs: filled by at_caller */
+    int depth;                       /* names below the root */
     char name[TREE_NAME_MAX + 1];    /* of the entry that next() found */
     /* parameters */
     enum group_kind kind;
@@ -36,7 +37,6 @@ struct at {
     struct queue_info q;
     int64_t offset;
     const struct conf_row *key;
-    const char *value;               /* of a broker/stats row */
     /* what attributes follow from them */
     const char *owner;               /* "" or NULL: root */
     int64_t mtime_ms;                /* 0: when the tree was opened */
@@ -44,7 +44,7 @@ struct at {
     /* a message, held until at_done */
     struct store_result *hold;
     struct message m;
-    char value_room[1024];
+    char value[1024];                /* of a broker/stats row */
 };
 
 struct row {
@@ -86,6 +86,10 @@ const struct caller *at_caller(struct at *a);
 int at_topic(struct at *a, struct str topic);        /* and its owner and mtime */
 int at_queue_number(struct str name, int32_t *out);  /* plain decimal, no sign, no leading zeros */
 int at_name(struct at *a, struct str name);          /* a->name; -ENOENT when no file can be called so */
+
+/* A value's text as a number from 0 on, or as true or false: 0, or -errno with f. */
+int value_number(struct str value, int32_t *out, struct fault *f);
+int value_truth(struct str value, int32_t *out, struct fault *f);
 
 /* "2026-11-20T10:00:00.123" in local time, "-" for 0. */
 void put_time(struct buf *out, int64_t ms);

@@ -15,6 +15,8 @@ int tree_open(struct broker *b, struct tree **out, struct fault *f)
     struct tree *t = calloc(1, sizeof *t);
     int rc = t ? 0 : -ENOMEM;
 
+    if (t)
+        pthread_mutex_init(&t->handles_lock, NULL);
     if (!rc)
         rc = users_open(&t->users);
     if (!rc)
@@ -35,6 +37,9 @@ void tree_close(struct tree *t)
 {
     if (!t)
         return;
+    while (t->handles)
+        tree_file_close(t->handles);
+    pthread_mutex_destroy(&t->handles_lock);
     node_table_close(&t->nodes);
     last_errors_close(t->errors);
     users_close(t->users);
@@ -81,8 +86,10 @@ int at_load(struct at *a, struct tree *t, const struct tree_node *n, const struc
         assert(depth < TREE_DEPTH_MAX);
         path[depth++] = n;
     }
-    while (!rc && depth--)
+    while (!rc && depth--) {
         rc = load_row(a, path[depth]->row, tree_name(path[depth]));
+        a->depth++;
+    }
     return rc == -ENOENT ? -ESTALE : rc;
 }
 
@@ -103,8 +110,10 @@ const struct row *at_step(struct at *a, const struct row *dir, struct str name, 
         if (!row_is_pattern(row) && !str_is(name, row->name))
             continue;
         *err = load_row(a, row, name);
-        if (!*err)
+        if (!*err) {
+            a->depth++;
             return row;
+        }
         at_done(a);
         if (*err != -ENOENT || !row_is_pattern(row))
             return NULL;
@@ -289,6 +298,7 @@ static bool show_row(const struct listing *l, const struct at *dir, const struct
     uint64_t base = number << COOKIE_SHIFT;
     struct at a = *dir;
 
+    a.depth++;
     if (!row_is_pattern(row)) {
         if (after || load_row(&a, row, str_of(row->name)))
             return true;

@@ -44,7 +44,7 @@ struct tree_attr {
 };
 
 int tree_open(struct broker *b, struct tree **out, struct fault *f);
-void tree_close(struct tree *t);      /* all nodes and handles must have been given back but the root */
+void tree_close(struct tree *t);      /* nodes and handles that were not given back end with it; nobody may use them */
 struct tree_node *tree_root(struct tree *t);        /* held by the tree */
 
 /* The node called name in dir, with its attributes. -ENOENT, -ENAMETOOLONG, -ENOTDIR, -ESTALE. */

@@ -16,12 +16,15 @@ struct tree {
     struct users *users;
     struct last_errors *errors;
     struct node_table nodes;
+    pthread_mutex_t handles_lock;    /* guards the list of open handles; nothing is taken inside */
+    struct tree_handle *handles;
     int64_t opened_ms;
     _Atomic gid_t admin_gid;         /* of the configuration's adminGroup */
     _Atomic int64_t admin_gid_until; /* mono_ms */
 };
 
 struct tree_handle {
+    struct tree_handle *next, **here;    /* in the tree's list */
     struct tree *t;
     struct tree_node *n;             /* held */
     int flags;                       /* of open(2) */
