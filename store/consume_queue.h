@@ -44,7 +44,7 @@ struct queue_env {
     struct commit_log *log;
     bool after_crash;                    /* the last stop was not clean: units are looked at one by one */
     int64_t log_end;                     /* units at or past it are dropped when a queue is loaded */
-    pthread_mutex_t load_lock;           /* one load at a time; held over disk reads, with nothing but leaves under it */
+    pthread_mutex_t load_lock;           /* one load at a time; held over disk reads; the append lock and leaves may be taken under it */
 };
 
 struct store_queue *queue_new(const struct queue_env *env, struct str topic, int32_t id, uint32_t hash);

@@ -9,6 +9,7 @@
 #include "store/store_impl.h"
 
 #define PAGE 4096
+#define IN_VAIN_MS 10
 
 struct waiter {
     struct waiter *next;
@@ -139,14 +140,15 @@ static void *log_main(void *arg)
 {
     struct store *s = arg;
     struct flusher *fl = &s->flush;
-    bool stop;
+    bool stop, in_vain = false;
 
     pthread_mutex_lock(&fl->lock);
     do {
         bool wanted;
         int rc = 0;
-        if (!fl->waiters && !fl->stop)
-            wait_until(fl, &fl->wake, mono_ms() + s->conf.flush_interval_ms);
+        /* Who waits for what was not even appended (yet) must not make this thread spin. */
+        if ((!fl->waiters || in_vain) && !fl->stop)
+            wait_until(fl, &fl->wake, mono_ms() + (in_vain ? IN_VAIN_MS : s->conf.flush_interval_ms));
         wanted = fl->waiters;
         stop = fl->stop;
         pthread_mutex_unlock(&fl->lock);
@@ -156,6 +158,7 @@ static void *log_main(void *arg)
         answer(fl, is_flushed, atomic_load(&fl->flushed), true);
         if (rc || stop)
             answer(fl, is_any, 0, false);
+        in_vain = fl->waiters && commit_log_max(&s->log) == atomic_load(&fl->flushed);
     } while (!stop);
     pthread_mutex_unlock(&fl->lock);
     return NULL;

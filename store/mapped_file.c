@@ -206,22 +206,37 @@ static int is_zero_range(int fd, int64_t from, int64_t end)
     return rc;
 }
 
+#define EXTENTS_MAX 64
+
+/* Parts of [from, end) that are not holes, at most EXTENTS_MAX, the last one reaching to the end when there are
+ * more. All are found before any is read: reading ahead turns the holes behind into what looks like data. */
+static int find_extents(int fd, int64_t from, int64_t end, int64_t extents[EXTENTS_MAX][2])
+{
+    int n = 0;
+
+    while (from < end && n < EXTENTS_MAX) {
+        int64_t data = lseek(fd, from, SEEK_DATA), hole;
+        if (data < 0 || data >= end)     /* ENXIO: only a hole is left */
+            break;
+        hole = lseek(fd, data, SEEK_HOLE);
+        if (hole < 0 || hole > end || n == EXTENTS_MAX - 1)
+            hole = end;
+        extents[n][0] = data;
+        extents[n++][1] = from = hole;
+    }
+    return n;
+}
+
 int mapped_file_is_zero_from(const struct mapped_file *m, const char *dir, int64_t from)
 {
-    int fd = open_at(m, dir, O_RDONLY), rc = 1;
+    int64_t extents[EXTENTS_MAX][2];
+    int fd = open_at(m, dir, O_RDONLY), rc = 1, n;
 
     if (fd < 0)
         return fd;
-    while (rc == 1 && from < m->size) {
-        int64_t data = lseek(fd, from, SEEK_DATA), hole;
-        if (data < 0)           /* ENXIO: only a hole is left */
-            break;
-        hole = lseek(fd, data, SEEK_HOLE);
-        if (hole < 0 || hole > m->size)
-            hole = m->size;
-        rc = is_zero_range(fd, data, hole);
-        from = hole;
-    }
+    n = find_extents(fd, from, m->size, extents);
+    for (int i = 0; rc == 1 && i < n; i++)
+        rc = is_zero_range(fd, extents[i][0], extents[i][1]);
     close(fd);
     return rc;
 }

@@ -144,8 +144,10 @@ static int load(struct store *s, struct fault *f)
         (rc = commit_log_open(&s->log, s->log_dir, s->conf.commit_log_file_size, f)) ||
         (rc = queue_table_load(&s->queues, &s->env, f)) || (rc = recover(s, after_crash, f)))
         return rc;
-    atomic_store(&s->flush.flushed_time, atomic_load(&s->log.last_time));
-    return 0;
+    s->checkpoint.log_time = atomic_load(&s->log.last_time);
+    atomic_store(&s->flush.flushed_time, s->checkpoint.log_time);
+    rc = checkpoint_write(s->checkpoint_path, &s->checkpoint);
+    return rc ? fault_errno(f, -rc, "write %s", s->checkpoint_path) : 0;
 }
 
 static int open_store(struct store *s, const struct store_conf *conf, struct fault *f)
@@ -243,12 +245,14 @@ static void kill_queue(void *arg, struct store_queue *q)
 {
     struct store *s = arg;
 
+    pthread_mutex_lock(&s->env.load_lock);
     pthread_mutex_lock(&s->append_lock);
     atomic_store(&q->dead, true);
     atomic_store(&q->loaded, true);
     atomic_store(&q->min, queue_max(q));
     q->tail = NULL;
     pthread_mutex_unlock(&s->append_lock);
+    pthread_mutex_unlock(&s->env.load_lock);
 }
 
 int store_delete_topic(struct store *s, struct str topic)
