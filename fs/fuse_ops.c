@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #define OWNER_FIELDS (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)
-#define READ_ROOM FUSE_MAX_WRITE
+#define READ_MAX (1 << 20)
 
 static struct fuse_door *door_of(fuse_req_t req) { return fuse_req_userdata(req); }
 
@@ -281,21 +281,22 @@ static void make_node(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 
 static void read_file(fuse_req_t req, fuse_ino_t ino, size_t size, off_t at, struct fuse_file_info *fi)
 {
-    char small[4096], *room = small;
-    const char *p = small;
-    ssize_t n;
+    struct tree_handle *h = handle_of(fi);
+    const char *p = NULL;
+    char *room = NULL;
+    ssize_t n = 0;
 
-    if (size > sizeof small && at >= 0 && (room = malloc(size < READ_ROOM ? size : READ_ROOM)) == NULL) {
-        fuse_reply_err(req, ENOMEM);
-        return;
-    }
-    n = tree_file_read(handle_of(fi), room, size, at, &p);
+    if (size > READ_MAX)
+        size = READ_MAX;
+    if (tree_file_needs_room(h) && (room = malloc(size)) == NULL)
+        n = -ENOMEM;
+    else
+        n = tree_file_read(h, room, size, at, &p);
     if (n < 0)
         fuse_reply_err(req, (int)-n);
     else
         fuse_reply_buf(req, p, (size_t)n);
-    if (room != small)
-        free(room);
+    free(room);
 }
 
 static void write_file(fuse_req_t req, fuse_ino_t ino, const char *p, size_t n, off_t at, struct fuse_file_info *fi)

@@ -93,6 +93,8 @@ void tree_file_close(struct tree_handle *h)
     free(h);
 }
 
+bool tree_file_needs_room(const struct tree_handle *h) { return h->fd >= 0; }
+
 ssize_t tree_file_read(struct tree_handle *h, char *buf, size_t n, int64_t at, const char **p)
 {
     int64_t size = h->fd >= 0 ? h->fd_size : (int64_t)h->text.n;

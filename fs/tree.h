@@ -78,7 +78,9 @@ int tree_file_open(struct tree *t, struct tree_node *n, int flags, const struct 
 /* Makes a file and opens it (bindings: "*" at once; a first write that is refused takes it back). With a reference. */
 int tree_file_make(struct tree *t, struct tree_node *dir, struct str name, int flags, const struct tree_who *who,
                    struct tree_node **out, struct tree_attr *attr, struct tree_handle **handle);
-/* At most n bytes at `at`: points *p into the handle, or fills buf (n bytes) and points *p there. Bytes given, or -errno. */
+/* At most n bytes at `at`: points *p into the handle; or, when tree_file_needs_room, fills buf (n bytes, else it may be
+ * NULL) and points *p there. Bytes given, 0 at the end, or -errno. */
+bool tree_file_needs_room(const struct tree_handle *h);
 ssize_t tree_file_read(struct tree_handle *h, char *buf, size_t n, int64_t at, const char **p);
 /* Sets the value. The whole text in one call: a write at an offset other than 0 is -EINVAL (unless opened
  * with O_APPEND, where a value is just set), one over TREE_VALUE_MAX -EFBIG. n, or -errno. */

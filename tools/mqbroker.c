@@ -120,8 +120,7 @@ static void start_mount(struct parts *p, const char *dir)
     if (fuse_door_open(p->broker, dir, &options, &p->door, &f) || fuse_door_run(p->door, &f)) {
         fprintf(stderr, "mqbroker: no tree at %s: %s\n", dir, f.text);
         log_error("no tree at %s: %s", dir, f.text);
-        if (p->door)
-            fuse_door_close(p->door);
+        fuse_door_free(p->door);
         p->door = NULL;
     }
 }
@@ -143,9 +142,9 @@ static int start(struct parts *p, const struct options *o, struct broker_config 
 
 static void stop(struct parts *p)
 {
-    if (p->door)
-        fuse_door_close(p->door);
+    fuse_door_stop(p->door);
     broker_close(p->broker);
+    fuse_door_free(p->door);
     namesrv_close(p->namesrv);
 }
 
