@@ -117,7 +117,7 @@ static bool is_resident(const char *p, size_t n)
     return true;
 }
 
-static bool is_far(struct store *s, int64_t physical_offset)
+bool store_far(struct store *s, int64_t physical_offset)
 {
     return commit_log_max(&s->log) - physical_offset > s->conf.hot_bytes;
 }
@@ -238,7 +238,7 @@ static int look_at(struct get *g, const struct store_entry *e)
         return 0;
     }
     p = g->file->map + (e->physical_offset - g->file->base);
-    cold = is_far(g->s, e->physical_offset) && !is_resident(p, e->size);
+    cold = store_far(g->s, e->physical_offset) && !is_resident(p, e->size);
     if (!cold && !looks_right(p, e->size)) {
         miss(g, STORE_MESSAGE_WAS_REMOVING);
         return 0;
@@ -373,7 +373,7 @@ int store_read(struct store *s, int64_t physical_offset, uint32_t size, struct s
         r->pub.n_messages = 1;
         r->pub.bytes = m.size;
         r->pub.last_store_timestamp = m.store_timestamp;
-        r->pub.cold = is_far(s, physical_offset) && !is_resident(p, m.size);
+        r->pub.cold = store_far(s, physical_offset) && !is_resident(p, m.size);
         *out = &r->pub;
     }
     mapped_file_unref(file);

@@ -133,6 +133,9 @@ int store_read(struct store *s, int64_t physical_offset, uint32_t size, struct s
 void store_touch(const struct store_result *r);    /* brings its pages into memory; may wait for the disk */
 void store_release(void *result);                  /* a struct store_result; NULL is allowed. Any thread. */
 
+/* Is that commit log offset further from the log's end than hot_bytes, so that its pages may not be in memory? Any thread. */
+bool store_far(struct store *s, int64_t physical_offset);
+
 /* One entry of a queue: 0, -ENOENT outside min..max. */
 struct store_entry {
     int64_t physical_offset;
