@@ -286,6 +286,7 @@ static void read_file(fuse_req_t req, fuse_ino_t ino, size_t size, off_t at, str
     char *room = NULL;
     ssize_t n = 0;
 
+    tree_file_keep(h);           /* the reader may close it as soon as it has the answer */
     if (size > READ_MAX)
         size = READ_MAX;
     if (tree_file_needs_room(h) && (room = malloc(size)) == NULL)
@@ -296,6 +297,7 @@ static void read_file(fuse_req_t req, fuse_ino_t ino, size_t size, off_t at, str
         fuse_reply_err(req, (int)-n);
     else
         fuse_reply_buf(req, p, (size_t)n);
+    tree_file_close(h);
     free(room);
 }
 

@@ -38,6 +38,7 @@ static int handle_new(struct tree *t, struct at *a, struct tree_node *n, int fla
     if (!h)
         return -ENOMEM;
     h->t = t;
+    h->keepers = 1;
     h->n = n;
     h->flags = flags;
     h->fd = -1;
@@ -77,9 +78,11 @@ int tree_file_open(struct tree *t, struct tree_node *n, int flags, const struct 
     return rc == -ENOENT ? -ESTALE : rc;
 }
 
+void tree_file_keep(struct tree_handle *h) { atomic_fetch_add(&h->keepers, 1); }
+
 void tree_file_close(struct tree_handle *h)
 {
-    if (!h)
+    if (!h || atomic_fetch_sub(&h->keepers, 1) > 1)
         return;
     pthread_mutex_lock(&h->t->handles_lock);
     *h->here = h->next;

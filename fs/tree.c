@@ -37,8 +37,10 @@ void tree_close(struct tree *t)
 {
     if (!t)
         return;
-    while (t->handles)
+    while (t->handles) {
+        atomic_store(&t->handles->keepers, 1);
         tree_file_close(t->handles);
+    }
     pthread_mutex_destroy(&t->handles_lock);
     node_table_close(&t->nodes);
     last_errors_close(t->errors);

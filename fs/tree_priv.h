@@ -26,6 +26,7 @@ struct tree {
 struct tree_handle {
     struct tree_handle *next, **here;    /* in the tree's list */
     struct tree *t;
+    atomic_int keepers;
     struct tree_node *n;             /* held */
     int flags;                       /* of open(2) */
     struct buf text;                 /* what a read gives */
