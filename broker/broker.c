@@ -145,7 +145,7 @@ static int open_parts(struct broker *b, struct fault *f)
     if ((rc = audit_open(audit_file, &b->audit, f)))
         return rc;
     if ((rc = meta_open(b->store, &b->meta)) || (rc = offsets_open(&b->offsets)) || (rc = clients_open(b, &b->clients)) ||
-        (rc = hold_open(b, &b->hold)) || (rc = order_locks_open(&b->order_locks)))
+        (rc = hold_open(b, &b->hold)) || (rc = order_locks_open(&b->order_locks)) || (rc = runtime_open(&b->runtime)))
         return fault_errno(f, -rc, "making the broker's tables");
     if ((rc = schedule_open(b, &b->schedule, f)) || (rc = load_tables(b, dir, f)) || (rc = open_saver(b, dir, f)))
         return rc;
@@ -262,6 +262,8 @@ void broker_close(struct broker *b)
         server_free(b->server);
     if (b->schedule)
         schedule_free(b->schedule);
+    if (b->runtime)
+        runtime_close(b->runtime);
     if (b->order_locks)
         order_locks_close(b->order_locks);
     if (b->clients)

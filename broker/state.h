@@ -22,6 +22,7 @@ struct schedule;    /* delay levels: schedule.h */
 struct registrar;   /* registration with name servers: registrar.h */
 struct audit;       /* audit.h */
 struct ticker;      /* the sweeps' thread: ticker.h */
+struct runtime;     /* rates: runtime.h */
 
 typedef void broker_event_fn(void *ctx, enum broker_event kind, enum event_what what, struct str name, struct str sub);
 
@@ -39,6 +40,7 @@ struct broker {
     struct registrar *registrar;
     struct audit *audit;
     struct ticker *ticker;
+    struct runtime *runtime;
     struct store *store;
     struct server *server;
     struct client *out;              /* outgoing requests */

@@ -1,0 +1,106 @@
+/* Requests about the broker itself: its configuration and its runtime values. */
+#include "broker/admin.h"
+
+#include <errno.h>
+
+#include "broker/config_live.h"
+#include "common/json.h"
+
+#define CHANGES_MAX 256              /* keys one request may change */
+
+static void caller_of(struct request *r, struct caller *who)
+{
+    *who = (struct caller){0};
+    str_copy(who->from, sizeof(who->from), str_of(conn_peer(request_conn(r))));
+}
+
+/* ---- 25 ---- */
+
+struct changes {
+    struct config_change list[CHANGES_MAX];
+    size_t n;
+};
+
+static int collect(void *arg, struct str key, struct str value)
+{
+    struct changes *c = arg;
+
+    if (c->n == CHANGES_MAX)
+        return -E2BIG;
+    c->list[c->n++] = (struct config_change){key, value};
+    return 0;
+}
+
+void op_update_broker_config(struct request *r)
+{
+    struct changes c = {.n = 0};
+    struct caller who;
+    struct fault f = {0};
+
+    caller_of(r, &who);
+    if (conf_each(request_cmd(r)->body, collect, &c))
+        reply(r, RC_INVALID_PARAMETER, "at most %d keys can be changed at once", CHANGES_MAX);
+    else if (!c.n)
+        reply(r, RC_INVALID_PARAMETER, "the body has no key=value line");
+    else if (config_live_set(broker_of(r), &who, c.list, c.n, &f))
+        reply_fault(r, &f);
+    else
+        reply(r, RC_SUCCESS, NULL);
+}
+
+/* ---- 26 ---- */
+
+static void put_version(struct buf *out, struct data_version v)
+{
+    struct json_writer w;
+
+    jw_init(&w, out, false);
+    jw_object(&w);
+    jw_kint(&w, "counter", v.counter);
+    jw_kint(&w, "stateVersion", v.state_version);
+    jw_kint(&w, "timestamp", v.timestamp);
+    jw_object_end(&w);
+}
+
+void op_get_broker_config(struct request *r)
+{
+    struct broker *b = broker_of(r);
+    struct buf body = {0}, version = {0};
+    struct command out;
+
+    conf_print(&broker_config_rows, broker_conf(b), &body);
+    put_version(&version, config_live_version(b));
+    if (buf_failed(&body) || buf_failed(&version)) {
+        reply(r, RC_SYSTEM_BUSY, "no memory for the answer: try again");
+    } else {
+        reply_start(r, &out, RC_SUCCESS);
+        command_add(&out, "version", buf_str(&version));
+        out.body = buf_str(&body);
+        reply_send(r, &out);
+    }
+    buf_free(&body);
+    buf_free(&version);
+}
+
+/* ---- 28 ---- */
+
+static void put_value(void *arg, const char *name, const char *value) { jw_ktext(arg, name, value); }
+
+void op_get_broker_runtime_info(struct request *r)
+{
+    struct buf body = {0};
+    struct json_writer w;
+
+    jw_init(&w, &body, false);
+    jw_object(&w);
+    jw_key(&w, "table");
+    jw_object(&w);
+    broker_runtime(broker_of(r), put_value, &w);
+    jw_object_end(&w);
+    jw_object_end(&w);
+    if (buf_failed(&body))
+        reply(r, RC_SYSTEM_BUSY, "no memory for the answer: try again");
+    else
+        reply_body(r, buf_str(&body));
+    buf_free(&body);
+}
