@@ -81,14 +81,13 @@ static void time_text(int64_t ms, char out[32])
     snprintf(out + n, 32 - n, ".%03dZ", (int)(ms % 1000));
 }
 
-static void put_line(struct buf *line, const struct caller *c, const char *what, const char *path, const char *old,
-                     const char *now)
+void audit_add(struct buf *lines, const struct caller *c, const char *what, const char *path, const char *old, const char *now)
 {
     struct json_writer w;
     char time[32];
 
     time_text(wall_ms(), time);
-    jw_init(&w, line, false);
+    jw_init(&w, lines, false);
     jw_object(&w);
     jw_ktext(&w, "time", time);
     jw_ktext(&w, "user", c->user);
@@ -100,7 +99,7 @@ static void put_line(struct buf *line, const struct caller *c, const char *what,
     if (now)
         jw_ktext(&w, "new", now);
     jw_object_end(&w);
-    buf_putc(line, '\n');
+    buf_putc(lines, '\n');
 }
 
 /* The whole line and its sync, or nothing of it. */
@@ -124,22 +123,30 @@ static int append(struct audit *a, struct str line)
     return rc;
 }
 
+int audit_put(struct audit *a, const struct buf *lines, struct fault *f)
+{
+    int rc;
+
+    if (buf_failed(lines))
+        return fault_errno(f, ENOMEM, "the change stands but is not in the audit file");
+    if (!lines->n)
+        return 0;
+    pthread_mutex_lock(&a->lock);
+    rc = append(a, buf_str(lines));
+    pthread_mutex_unlock(&a->lock);
+    if (rc)
+        log_error("not in %s: %.*s", a->path, (int)(lines->n > 2000 ? 2000 : lines->n - 1), lines->p);
+    return rc ? fault_errno(f, -rc, "the change stands but is not in the audit file %s", a->path) : 0;
+}
+
 int audit_write(struct audit *a, const struct caller *c, const char *what, const char *path, const char *old,
                 const char *now, struct fault *f)
 {
     struct buf line = {0};
     int rc;
 
-    put_line(&line, c, what, path, old, now);
-    if (buf_failed(&line)) {
-        buf_free(&line);
-        return fault_errno(f, ENOMEM, "the change stands but is not in the audit file");
-    }
-    pthread_mutex_lock(&a->lock);
-    rc = append(a, buf_str(&line));
-    pthread_mutex_unlock(&a->lock);
-    if (rc)
-        log_error("not in %s: %.*s", a->path, (int)line.n - 1, line.p);
+    audit_add(&line, c, what, path, old, now);
+    rc = audit_put(a, &line, f);
     buf_free(&line);
-    return rc ? fault_errno(f, -rc, "the change stands but is not in the audit file %s", a->path) : 0;
+    return rc;
 }

@@ -17,4 +17,8 @@ const char *audit_path(const struct audit *a);
 int audit_write(struct audit *a, const struct caller *c, const char *what, const char *path, const char *old,
                 const char *now, struct fault *f);
 
+/* The same for changes that came together: audit_add appends one line to a buf, audit_put writes them all with one sync. */
+void audit_add(struct buf *lines, const struct caller *c, const char *what, const char *path, const char *old, const char *now);
+int audit_put(struct audit *a, const struct buf *lines, struct fault *f);
+
 #endif
