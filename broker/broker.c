@@ -245,7 +245,7 @@ void broker_close(struct broker *b)
     if (b->ticker)
         ticker_stop(b->ticker);
     if (b->registrar)
-        registrar_close(b->registrar);
+        registrar_stop(b->registrar);
     if (b->schedule)
         schedule_close(b->schedule);
     if (b->hold)
@@ -260,6 +260,7 @@ void broker_close(struct broker *b)
         hold_close(b->hold);
     if (b->server)
         server_free(b->server);
+    registrar_close(b->registrar);  /* requests on their way may have called it until now */
     if (b->schedule)
         schedule_free(b->schedule);
     if (b->runtime)
