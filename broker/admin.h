@@ -5,6 +5,11 @@
 
 #include "broker/state.h"
 
+/* Who asks: the peer's address; the wire names no user yet. */
+void admin_caller(struct request *r, struct caller *who);
+/* SUCCESS with the body, which is freed; SYSTEM_BUSY when memory ran out while it was written. */
+void admin_reply_json(struct request *r, struct buf *body);
+
 /* admin_topics.c */
 void op_update_and_create_topic(struct request *r);              /* 17 */
 void op_update_and_create_topic_list(struct request *r);         /* 18 */

@@ -8,12 +8,6 @@
 
 #define CHANGES_MAX 256              /* keys one request may change */
 
-static void caller_of(struct request *r, struct caller *who)
-{
-    *who = (struct caller){0};
-    str_copy(who->from, sizeof(who->from), str_of(conn_peer(request_conn(r))));
-}
-
 /* ---- 25 ---- */
 
 struct changes {
@@ -37,7 +31,7 @@ void op_update_broker_config(struct request *r)
     struct caller who;
     struct fault f = {0};
 
-    caller_of(r, &who);
+    admin_caller(r, &who);
     if (conf_each(request_cmd(r)->body, collect, &c))
         reply(r, RC_INVALID_PARAMETER, "at most %d keys can be changed at once", CHANGES_MAX);
     else if (!c.n)
@@ -98,9 +92,5 @@ void op_get_broker_runtime_info(struct request *r)
     broker_runtime(broker_of(r), put_value, &w);
     jw_object_end(&w);
     jw_object_end(&w);
-    if (buf_failed(&body))
-        reply(r, RC_SYSTEM_BUSY, "no memory for the answer: try again");
-    else
-        reply_body(r, buf_str(&body));
-    buf_free(&body);
+    admin_reply_json(r, &body);
 }

@@ -106,15 +106,6 @@ static void reply_number(struct request *r, const char *name, int64_t v)
     reply_send(r, &out);
 }
 
-static void reply_json(struct request *r, struct buf *body)
-{
-    if (buf_failed(body))
-        reply(r, RC_SYSTEM_BUSY, "no memory for the answer: try again");
-    else
-        reply_body(r, buf_str(body));
-    buf_free(body);
-}
-
 /* ---- queues ---- */
 
 void op_get_max_offset(struct request *r)
@@ -215,14 +206,14 @@ void op_get_all_consumer_offset(struct request *r)
 {
     struct buf body = {0};
     offsets_encode(broker_of(r)->offsets, &body, false);
-    reply_json(r, &body);
+    admin_reply_json(r, &body);
 }
 
 void op_get_all_delay_offset(struct request *r)
 {
     struct buf body = {0};
     schedule_encode(broker_of(r)->schedule, &body, false);
-    reply_json(r, &body);
+    admin_reply_json(r, &body);
 }
 
 /* ---- resets ---- */
@@ -269,7 +260,7 @@ static void jw_reset_body(struct json_writer *w, struct broker *b, const struct 
 void op_reset_offset(struct request *r)
 {
     struct broker *b = broker_of(r);
-    struct caller who = {0};
+    struct caller who;
     struct offset_header h;
     struct json_writer w;
     struct buf body = {0};
@@ -278,7 +269,7 @@ void op_reset_offset(struct request *r)
 
     if (!DECODE(reset_fields, r, &h))
         return;
-    str_copy(who.from, sizeof(who.from), str_of(conn_peer(request_conn(r))));
+    admin_caller(r, &who);
     if (h.queue_id >= 0 && h.offset >= 0)
         snprintf(spec, sizeof(spec), "%lld", (long long)h.offset);
     else if (h.timestamp < 0)
@@ -291,7 +282,7 @@ void op_reset_offset(struct request *r)
     }
     jw_init(&w, &body, false);
     jw_reset_body(&w, b, &h);
-    reply_json(r, &body);
+    admin_reply_json(r, &body);
 }
 
 void op_clone_group_offset(struct request *r)
@@ -361,7 +352,7 @@ void op_query_consume_time_span(struct request *r)
         jw_time_span(&w, b, &h, q, i);
     jw_array_end(&w);
     jw_object_end(&w);
-    reply_json(r, &body);
+    admin_reply_json(r, &body);
 }
 
 struct slowest {
@@ -441,5 +432,5 @@ void op_query_correction_offset(struct request *r)
     if (s.failed)
         body.failed = true;
     arena_free(&s.a);
-    reply_json(r, &body);
+    admin_reply_json(r, &body);
 }

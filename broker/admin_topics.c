@@ -35,21 +35,6 @@ static const struct field topic_fields[] = {
     FIELD("lo", FIELD_BOOL, mapped, false, "false"),
 };
 
-static void caller_of(struct request *r, struct caller *who)
-{
-    *who = (struct caller){0};
-    str_copy(who->from, sizeof(who->from), str_of(conn_peer(request_conn(r))));
-}
-
-static void reply_json(struct request *r, struct buf *body)
-{
-    if (buf_failed(body))
-        reply(r, RC_SYSTEM_BUSY, "no memory for the answer: try again");
-    else
-        reply_body(r, buf_str(body));
-    buf_free(body);
-}
-
 static bool topic_of(struct request *r, struct topic_header *h)
 {
     struct fault f;
@@ -84,7 +69,7 @@ void op_update_and_create_topic(struct request *r)
     char *attributes = NULL;
     int rc = FIELDS_DECODE(put_fields, request_cmd(r), &h, &f);
 
-    caller_of(r, &who);
+    admin_caller(r, &who);
     if (!rc) {
         ch.read_queues = h.read_queues;
         ch.write_queues = h.write_queues;
@@ -145,7 +130,7 @@ static int put_list(struct request *r, struct arena *a, const struct json *list,
     json_each(j, list)
         if ((rc = read_config(j, a, &puts[i++], f)))
             return rc;
-    caller_of(r, &who);
+    admin_caller(r, &who);
     return topics_put(broker_of(r), &who, puts, n, PUT_BOTH, &created, f);
 }
 
@@ -177,7 +162,7 @@ void op_delete_topic(struct request *r)
 
     if (!topic_of(r, &h))
         return;
-    caller_of(r, &who);
+    admin_caller(r, &who);
     if (broker_topic_delete(broker_of(r), &who, h.topic, &f) == 0)
         reply(r, RC_SUCCESS, NULL);
     else if (f.err == ENOENT)
@@ -272,7 +257,7 @@ void op_get_topic_config(struct request *r)
         topic_json(&w, t);
     meta_done(m);
     if (t) {
-        reply_json(r, &body);
+        admin_reply_json(r, &body);
     } else {
         buf_free(&body);
         reply_no_topic(r, h.topic);
@@ -319,7 +304,7 @@ void op_get_topic_stats_info(struct request *r)
         jw_topic_offset(&w, b, h.topic, i, &q);
     jw_object_end(&w);
     jw_object_end(&w);
-    reply_json(r, &body);
+    admin_reply_json(r, &body);
 }
 
 void op_get_system_topic_list(struct request *r)
@@ -340,5 +325,5 @@ void op_get_system_topic_list(struct request *r)
     meta_done(m);
     jw_array_end(&w);
     jw_object_end(&w);
-    reply_json(r, &body);
+    admin_reply_json(r, &body);
 }

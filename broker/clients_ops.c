@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "broker/admin.h"
 #include "broker/clients_priv.h"
 #include "broker/meta.h"
 #include "broker/offsets.h"
@@ -40,15 +41,6 @@ static bool decode_or_reply(const struct field *rows, size_t n, struct request *
     return false;
 }
 
-static void reply_json(struct request *r, struct buf *body)
-{
-    if (buf_failed(body))
-        reply(r, RC_SYSTEM_BUSY, "no memory for the answer: try again");
-    else
-        reply_body(r, buf_str(body));
-    buf_free(body);
-}
-
 void op_get_consumer_list_by_group(struct request *r)
 {
     struct clients *cl = broker_of(r)->clients;
@@ -74,7 +66,7 @@ void op_get_consumer_list_by_group(struct request *r)
     }
     pthread_mutex_unlock(&cl->lock);
     if (g)
-        reply_json(r, &body);
+        admin_reply_json(r, &body);
     else
         reply(r, RC_SYSTEM_ERROR, "no consumer of group %.*s is online", STR_ARG(h.group));
 }
@@ -171,7 +163,7 @@ void op_get_consumer_connection_list(struct request *r)
     }
     pthread_mutex_unlock(&cl->lock);
     if (g)
-        reply_json(r, &body);
+        admin_reply_json(r, &body);
     else
         reply(r, RC_CONSUMER_NOT_ONLINE, "the consumer group[%.*s] not online", STR_ARG(h.group));
 }
@@ -196,7 +188,7 @@ void op_get_producer_connection_list(struct request *r)
     }
     pthread_mutex_unlock(&cl->lock);
     if (g)
-        reply_json(r, &body);
+        admin_reply_json(r, &body);
     else
         reply(r, RC_SYSTEM_ERROR, "the producer group[%.*s] is not online", STR_ARG(h.group));
 }
@@ -231,7 +223,7 @@ void op_get_all_producer_info(struct request *r)
     pthread_mutex_unlock(&cl->lock);
     jw_object_end(&w);
     jw_object_end(&w);
-    reply_json(r, &body);
+    admin_reply_json(r, &body);
 }
 
 /* ---- topics and groups ---- */
@@ -261,7 +253,7 @@ void op_query_subscription_by_consumer(struct request *r)
     pthread_mutex_unlock(&cl->lock);
     jw_kstr(&w, "topic", h.topic);
     jw_object_end(&w);
-    reply_json(r, &body);
+    admin_reply_json(r, &body);
 }
 
 void op_query_topics_by_consumer(struct request *r)
@@ -281,7 +273,7 @@ void op_query_topics_by_consumer(struct request *r)
         jw_text(&w, topic);
     jw_array_end(&w);
     jw_object_end(&w);
-    reply_json(r, &body);
+    admin_reply_json(r, &body);
 }
 
 /* Names seen so far, so that a group which is online and has offsets is listed once. */
@@ -334,7 +326,7 @@ void op_query_topic_consume_by_who(struct request *r)
     jw_array_end(&w);
     jw_object_end(&w);
     arena_free(&set.a);
-    reply_json(r, &body);
+    admin_reply_json(r, &body);
 }
 
 /* ---- questions passed on to a client ---- */
