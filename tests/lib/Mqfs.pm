@@ -23,7 +23,7 @@ use POSIX qw(WNOHANG);
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-our @EXPORT = qw(await rpc wire send_message pull_messages sh slurp spew put free_ports);
+our @EXPORT = qw(await rpc wire send_message pull_messages sh as slurp spew put free_ports);
 
 my $ROOT = abs_path(dirname(__FILE__) . '/../..');
 my $BUILD = abs_path($ENV{MQ_BUILD} || "$ROOT/build") // "$ROOT/build";
@@ -217,6 +217,31 @@ sub sh {
     return $text;
 }
 
+# as USER, GROUP, COMMAND, ARGS...: the same as another user, in that group only; for tests that run as root
+sub as {
+    my ($user, $group, $command, @args) = @_;
+    my $uid = getpwnam $user;
+    my $gid = getgrnam $group;
+    defined $uid && defined $gid or die "no user $user or no group $group\n";
+    my $pid = open my $out, '-|';
+    defined $pid or die "fork: $!";
+    if (!$pid) {
+        open STDERR, '>&', \*STDOUT;
+        $ENV{LC_ALL} = 'C';
+        $) = "$gid $gid";
+        POSIX::setgid($gid);
+        POSIX::setuid($uid);
+        $< == $uid && $> == $uid or POSIX::_exit(126);
+        exec 'sh', '-c', $command, 'sh', @args or POSIX::_exit(127);
+    }
+    local $/;
+    my $text = <$out> // '';
+    local ($!, $@);
+    close $out;
+    return ($? >> 8, $text) if wantarray;
+    return $text;
+}
+
 # ---- the wire ----
 
 # wire PORT: a connection; ->call(code, \%ext, body) ->oneway(...) ->raw(bytes) ->receive(seconds)
@@ -272,7 +297,7 @@ sub new {
 sub frame {
     my ($self, $code, $ext, $body, $flag) = @_;
     $body //= '';
-    my $head = $json->encode({code => 0 + $code, flag => $flag || 0, language => 'PERL', opaque => ++$self->{opaque},
+    my $head = $json->encode({code => 0 + $code, flag => $flag || 0, language => 'OTHER', opaque => ++$self->{opaque},
         serializeTypeCurrentRPC => 'JSON', version => 495,
         extFields => {map { $_ => "$ext->{$_}" } keys %{$ext || {}}}});
     return pack('NN', 4 + length($head) + length $body, length $head) . $head . $body;

@@ -1,0 +1,116 @@
+#!/usr/bin/perl
+# Governance by files: owners, bindings, settings; what each does, who may, and
+# that it is there after a second start.
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/../lib";
+use Mqfs;
+use Errno qw(EINVAL ENOENT);
+use Test::More;
+
+my $m = Mqfs->start(autoCreateTopicEnable => 'false', autoCreateSubscriptionGroup => 'false', adminGroup => 'adm',
+    enforceBindings => 'true');
+my $mq = $m->{mnt};
+my $last = "$mq/broker/last_error";
+my $root = $> == 0;
+
+# ---- topics ----
+is(sh('mkdir $1/TopicA $1/TopicB', $mq), '', 'topics');
+for (['read_queues', 6], ['write_queues', 5], ['perm', 4], ['order', 'true'], ['filter', 'MULTI_TAG'], ['type', 'FIFO']) {
+    my ($name, $value) = @$_;
+    is(sh('echo $2 > $1', "$mq/TopicA/$name", $value), '', "echo $value > $name");
+    is(slurp("$mq/TopicA/$name"), "$value\n", '... shows');
+}
+ok(-d "$mq/TopicA/5" && !-d "$mq/TopicA/6", 'six read queues: 0 to 5');
+is(sh('echo 2 > $1/read_queues; echo 2 > $1/write_queues; ls -d $1/[0-9]* | wc -l', "$mq/TopicA"), "2\n", 'fewer queues: fewer directories');
+is(sh('echo 6 >> $1/perm; cat $1/perm', "$mq/TopicA"), "6\n", 'appending is writing');
+
+# ---- groups and bindings ----
+is(sh('mkdir $1/groups/g1 $1/producers/p1', $mq), '', 'groups');
+my $bind = "$mq/groups/g1/bindings";
+is(sh('echo > $1/TopicA && cat $1/TopicA', $bind), "*\n", 'echo > bindings/TopicA binds to *');
+is(sh('ls $1', $bind), "TopicA\n", '... is listed');
+is(sh('readlink $1/TopicA/groups/g1; cat $1/TopicA/groups/g1/enabled', $mq), "../../groups/g1\ntrue\n", '... TopicA/groups/g1 leads to it');
+is(sh('echo "TagA || TagB" > $1/TopicA && cat $1/TopicA', $bind), "TagA || TagB\n", 'a text is the filter');
+is(sh('touch $1/TopicA; : > $1/TopicA; cat $1/TopicA', $bind), "TagA || TagB\n", 'touch and an empty open change no filter');
+is(sh('echo > $1/TopicA && cat $1/TopicA', $bind), "*\n", 'an empty write binds to * again');
+is(sh('touch $1/TopicB && cat $1/TopicB', $bind), "*\n", 'touch binds');
+is(sh('rm $1/TopicB && ls $1', $bind), "TopicA\n", 'rm unbinds');
+is(sh(': > $1/TopicB && cat $1/TopicB && rm $1/TopicB', $bind), "*\n", ': > binds');
+is(sh('printf %s TagZ > $1/TopicB && cat $1/TopicB && rm $1/TopicB', $bind), "TagZ\n", 'making with a filter at once');
+is(sh('echo > $1/TopicA && cat $1/TopicA', "$mq/producers/p1/bindings"), "*\n", 'a producer group');
+
+# ---- the broker keeps to it ----
+my $r = send_message($m->{port}, 'TopicA', 0, 'x', producerGroup => 'p1');
+is($r->{code}, 0, 'the bound producer group sends') or diag($r->{remark});
+$r = send_message($m->{port}, 'TopicA', 0, 'x', producerGroup => 'stranger');
+isnt($r->{code}, 0, '... another does not');
+like($r->{remark}, qr{producers/stranger/bindings/TopicA}, '... and is told which file would allow it');
+is(slurp("$mq/TopicA/0/offset"), "1\n", '... and nothing was written');
+$r = pull_messages($m->{port}, 'g1', 'TopicA', 0, 0);
+is($r->{code}, 0, 'the bound group pulls') or diag($r->{remark});
+is(sh('rm $1/TopicA', $bind), '', 'unbound:');
+isnt(pull_messages($m->{port}, 'g1', 'TopicA', 0, 0)->{code}, 0, '... it does not pull any more');
+is(sh('echo TagA > $1/TopicA', $bind), '', 'bound again');
+
+# ---- settings of a group ----
+for (['retry_max', 3], ['retry_queues', 2], ['enabled', 'false'], ['consume_from_min', 'false'], ['broadcast', 'false'], ['order', 'true'],
+     ['notify', 'false'], ['consume_timeout', 20]) {
+    my ($name, $value) = @$_;
+    is(sh('echo $2 > $1 && cat $1', "$mq/groups/g1/$name", $value), "$value\n", "groups/g1/$name");
+}
+
+# ---- configuration ----
+is(sh('echo 1024 > $1/maxMessageSize && cat $1/maxMessageSize', "$mq/broker/config"), "1024\n", 'a live key');
+is(send_message($m->{port}, 'TopicA', 0, 'y' x 2000, producerGroup => 'p1')->{code}, 13, '... has its effect at once');
+
+# ---- who may ----
+SKIP: {
+    skip 'owners need root', 28 if !$root;
+    my $who = (getpwuid $>)[0];
+    is(sh('stat -c "%U %G %a" $1/TopicA', $mq), "$who adm 755\n", 'the maker is the owner, the group is adminGroup');
+    is(sh('chown daemon $1/TopicA $1/groups/g1 $1/producers/p1', $mq), '', 'chown hands over');
+    is(sh('stat -c %U $1/TopicA $1/TopicA/perm $1/TopicA/0/messages $1/groups/g1/bindings $1/groups/g1/bindings/TopicA $1/producers/p1', $mq), "daemon\n" x 6, '... with all that is in it');
+    is(as('daemon', 'daemon', 'echo 4 > $1/perm && cat $1/perm', "$mq/TopicA"), "4\n", 'the owner sets a value');
+    like(as('bin', 'bin', 'echo 6 > $1/perm', "$mq/TopicA"), qr/Permission denied/, 'another does not');
+    is(slurp("$mq/TopicA/perm"), "4\n", '... and nothing changed');
+    is(as('bin', 'adm', 'echo 6 > $1/perm && cat $1/perm', "$mq/TopicA"), "6\n", 'one of adminGroup does');
+    is(as('daemon', 'daemon', 'echo > $1/TopicB && cat $1/TopicB && rm $1/TopicB', $bind), "*\n", "the group's owner binds and unbinds");
+    like(as('bin', 'bin', 'echo > $1/TopicB', $bind), qr/Permission denied/, 'another does not');
+    like(as('bin', 'bin', 'rm -f $1/TopicA', $bind), qr/Permission denied/, '... nor unbinds');
+    like(as('bin', 'bin', 'cat $1/TopicA/0/messages/*', $mq), qr/Permission denied|No such file/, 'strangers read no messages');
+    is(as('daemon', 'daemon', 'cat $1/TopicA/0/messages/00000000000000000000', $mq), 'x', 'the owner reads them');
+    is(as('bin', 'bin', 'cat $1/TopicA/0/offset', $mq), "1\n", 'all read offsets');
+    like(as('bin', 'bin', 'mkdir $1/Mine', $mq), qr/Permission denied/, 'strangers make no topics');
+    is(as('daemon', 'adm', 'mkdir $1/Mine && stat -c "%U" $1/Mine', $mq), "daemon\n", 'adminGroup makes topics; the maker owns');
+    like(as('daemon', 'daemon', 'rmdir $1/Mine', $mq), qr/Permission denied/, 'removing one takes adminGroup');
+    is(as('bin', 'adm', 'rmdir $1/Mine', $mq), '', '... which may');
+    like(as('daemon', 'daemon', 'chown bin $1/TopicA', $mq), qr/not permitted/, 'owners do not give away: root does');
+    like(sh('chgrp daemon $1/TopicA; cat $2', $mq, $last), qr/not permitted\n.*TopicA: .*adminGroup/s, 'the group is fixed, and last_error says why');
+    like(sh('chown daemon $1/TopicA/perm; chown bin $1/TopicA/perm; cat $2', $mq, $last), qr/not permitted\n.*perm: .*chown its directory/s, 'a value has the owner of its topic');
+    like(sh('chmod 777 $1/TopicA; cat $2', $mq, $last), qr/not permitted\n.*modes are fixed/s, 'modes are fixed');
+    is(sh('chmod 755 $1/TopicA', $mq), '', '... setting what is there is no change');
+    is(sh('chown 54321 $1/TopicB && stat -c %u $1/TopicB', $mq), "54321\n", 'an owner without a name keeps his number');
+    is(as('bin', 'bin', 'cat $1', $last), "\n", "last_error is each user's own");
+    like(as('bin', 'adm', 'echo x > $1/perm; cat $2', "$mq/TopicA", $last), qr{/TopicA/perm: .*not a number}, '... bin sees his');
+    like(slurp($last), qr/modes are fixed/, '... root still sees his own');
+    like(as('bin', 'bin', 'cat $1/broker/audit', $mq), qr/Permission denied/, 'the audit is not for all');
+    like(slurp("$mq/broker/audit"), qr/"daemon".*TopicA/, 'the audit knows who did what');
+}
+
+# ---- a second start ----
+ok($m->stop, 'stop');
+$m->again;
+is(sh('cat $1/TopicA/perm $1/TopicA/type $1/TopicA/read_queues $1/TopicA/0/offset', $mq), "6\nFIFO\n2\n1\n", 'the topic is there again');
+is(sh('cat $1/groups/g1/bindings/TopicA $1/producers/p1/bindings/TopicA $1/groups/g1/retry_max', $mq), "TagA\n*\n3\n", 'the groups and bindings too');
+is(slurp("$mq/broker/config/maxMessageSize"), "1024\n", 'and the live key');
+is(sh('stat -c %U $1/TopicA $1/groups/g1 $1/producers/p1', $mq), "daemon\n" x 3, 'and the owners') if $root;
+
+# ---- removing ----
+is(sh('rmdir $1/TopicB $1/groups/g1 $1/producers/p1', $mq), '', 'rmdir removes topics and groups, for all that stands in them');
+is(sh('ls $1 $1/groups $1/producers', $mq) =~ s/.*\n\n//sr, "$mq/producers:\n", '... gone');
+ok(!-e "$mq/TopicB", '... and not in a cache');
+is(sh('mkdir $1/TopicB && cat $1/TopicB/perm', $mq), "6\n", 'the name can be used again');
+ok($m->stop, 'a clean stop');
+done_testing();
