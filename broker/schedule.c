@@ -432,6 +432,8 @@ int schedule_decode(struct schedule *s, struct str text)
     arena_init(&a, TABLE_TEXT_MAX);
     rc = json_parse(&a, text, &root);
     table = rc ? NULL : json_member(root, "offsetTable");
+    if (table && table->type == JSON_NULL)
+        table = NULL;
     if (rc || root->type != JSON_OBJECT || (table && table->type != JSON_OBJECT)) {
         arena_free(&a);
         return -EBADMSG;
