@@ -284,9 +284,10 @@ static bool start_all(struct registrar *r)
     drop_removed(r);
     notes_trim(r);
     for (struct target *t = r->stop ? NULL : r->targets; t; t = t->next) {
-        t->talk = next_talk(r, t, now);
-        if (t->talk == TALK_NONE)
+        enum talk talk = next_talk(r, t, now);
+        if (talk == TALK_NONE)
             continue;
+        t->talk = talk;
         t->sent = any = true;
         if (t->talk == TALK_FULL) {
             t->full_due = false;
