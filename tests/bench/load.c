@@ -257,8 +257,7 @@ static void on_pulled(struct link *l, const char *h, size_t hn, const char *b, s
     } else if (code >= 19 && code <= 21) {
         l->offset = number_in(h, hn, "\"minOffset\":", 0);      /* the end: once more from the beginning */
     } else {
-        total.bad++;
-        tell_once(h, hn);
+        die("refused: %.*s", (int)hn, h);
     }
     pull_next(l);
 }
@@ -327,10 +326,8 @@ static void on_arrived(struct link *l, const char *h, size_t hn, const char *b, 
         if (sent > now - 60000000000 && sent <= now)    /* not an older run's */
             sample(now - sent);
     }
-    if (code != 0 && (code < 19 || code > 21)) {
-        total.bad++;
-        tell_once(h, hn);
-    }
+    if (code != 0 && (code < 19 || code > 21))
+        die("refused: %.*s", (int)hn, h);
     pull_put(l, l->queue, number_in(h, hn, "\"nextBeginOffset\":", l->offset), 15000);
 }
 
