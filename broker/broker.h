@@ -70,6 +70,9 @@ int broker_topic_update(struct broker *b, const struct caller *c, struct str top
                         struct fault *f);      /* -ENOENT when it is not */
 int broker_topic_put(struct broker *b, const struct caller *c, struct str topic, const struct topic_change *ch,
                      struct fault *f);         /* creates or updates, as UPDATE_AND_CREATE_TOPIC */
+/* Deletes it with its messages, offsets and bindings. The wire (caller without a user) always may, as Apache's
+ * deleteTopic. The tree's rmdir gets -EBUSY while online groups subscribe it or any group is bound to it; and while it
+ * holds messages, unless its perm is 0: so that messages go only after a second act, echo 0 > perm. */
 int broker_topic_delete(struct broker *b, const struct caller *c, struct str topic, struct fault *f);
 
 /* One queue of a topic. min and max are queue offsets, max the next to be written. -ENOENT outside the topic's queues. */
@@ -84,6 +87,8 @@ int broker_message_get(struct broker *b, struct str topic, int32_t queue, int64_
 /* A message as one JSON line: keys, tags, ids, properties, hosts, times and body (as text when it is UTF-8, else
  * base64 under bodyBase64). */
 void broker_message_json(const struct message *m, struct buf *out);
+/* Appends a body that its producer packed with zlib as it was before. false, and nothing appended: not so packed, or broken. */
+bool broker_message_unpack(const struct message *m, struct buf *out);
 
 /* ---- groups ----
  * Consumer groups and producer groups share name, owner and bindings. */
@@ -114,7 +119,8 @@ int broker_group_create(struct broker *b, const struct caller *c, enum group_kin
                         const struct group_change *ch, struct fault *f);
 int broker_group_update(struct broker *b, const struct caller *c, enum group_kind kind, struct str group,
                         const struct group_change *ch, struct fault *f);
-/* -EBUSY while clients of the group are connected. clean_offsets: forget its committed offsets too. */
+/* The tree gets -EBUSY while clients of the group are connected, and its %RETRY% topic and an empty %DLQ% topic go with
+ * the group; the wire always may, and mqadmin deletes those topics itself. clean_offsets: forget its committed offsets too. */
 int broker_group_delete(struct broker *b, const struct caller *c, enum group_kind kind, struct str group,
                         bool clean_offsets, struct fault *f);
 
@@ -143,8 +149,10 @@ int broker_offset_topic(struct broker *b, struct str group, uint32_t n, char top
 int broker_offset_reset(struct broker *b, const struct caller *c, struct str group, struct str topic, int32_t queue,
                         struct str spec, struct fault *f);
 
-/* Lag of a group, one call per row: topic, queue, max, committed (-1 none), lag, holder (client id, "" nobody).
- * Retry topic included. Rows are topics bound, subscribed or with committed offsets. */
+/* Lag of a group, one call per row: topic, queue, max, committed (-1 none), lag, holder. Retry topic included. Rows are
+ * topics bound, subscribed or with committed offsets, sorted by name. lag counts the messages from the committed offset
+ * (or, without one, from the first) that are still there. holder is the client with the queue's lock: only orderly
+ * consumers take one, which queue another client reads is known to the clients alone; "" then. -ENOENT: no such group. */
 struct lag_info {
     const char *topic;
     int32_t queue;

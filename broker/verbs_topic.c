@@ -301,6 +301,7 @@ struct told {
 static void tell_all(struct broker *b, const struct told *told, size_t n, size_t created, bool internal)
 {
     for (size_t i = 0; i < n; i++) {
+        registrar_note(b->registrar, str_of(told[i].name));
         if (told[i].perm)
             hold_wake_topic(b->hold, str_of(told[i].name));
         registrar_note(b->registrar, str_of(told[i].name));

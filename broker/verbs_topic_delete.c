@@ -201,6 +201,7 @@ int topic_delete(struct broker *b, const struct caller *c, struct str topic, boo
     any = list != NULL;
     while (list) {
         struct gone *next = list->next;
+        registrar_note(b->registrar, str_of(list->t->info.name));
         bindings_dropped(b, str_of(list->t->info.name), &list->unbound);
         registrar_note(b->registrar, str_of(list->t->info.name));
         broker_event(b, EVENT_TOPIC, EVENT_DELETED, str_of(list->t->info.name), (struct str){0});
