@@ -39,35 +39,33 @@ static int unmount_stale(const char *dir)
     return errno == EPERM ? unmount_by_helper(dir) : -errno;
 }
 
-static int check_empty(const char *dir, struct fault *f)
+/* Opening tells a stale mount; stat(2) may be answered from what the kernel remembers of it. */
+static int open_or_mend(const char *dir, DIR **out)
 {
-    DIR *d = opendir(dir);
-    const struct dirent *e;
-    int extra = 0;
+    int rc = 0;
 
-    if (!d)
-        return fault_errno(f, errno, "mount: %s", dir);
-    while ((e = readdir(d)) != NULL && !extra)
-        extra = strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0;
-    closedir(d);
-    return extra ? fault_set(f, RC_SYSTEM_ERROR, ENOTEMPTY, "mount: %s is not empty: give an empty directory", dir) : 0;
+    for (int i = 0; i < STALE_MAX && !rc; i++) {
+        *out = opendir(dir);
+        if (*out)
+            return 0;
+        rc = errno == ENOTCONN || errno == ECONNABORTED ? unmount_stale(dir) : errno == ENOENT ? dir_make(dir) : -errno;
+    }
+    return rc ? rc : -ENOTCONN;
 }
 
 int fuse_dir_prepare(const char *dir, struct fault *f)
 {
-    struct stat st;
-    int rc = 0;
+    const struct dirent *e;
+    bool empty = true;
+    DIR *d;
+    int rc = open_or_mend(dir, &d);
 
-    for (int i = 0; i < STALE_MAX && stat(dir, &st) < 0; i++) {
-        rc = errno == ENOTCONN ? unmount_stale(dir) : errno == ENOENT ? dir_make(dir) : -errno;
-        if (rc)
-            return fault_errno(f, -rc, "mount: %s", dir);
-    }
-    if (stat(dir, &st) < 0)
-        return fault_errno(f, errno, "mount: %s", dir);
-    if (!S_ISDIR(st.st_mode))
-        return fault_errno(f, ENOTDIR, "mount: %s", dir);
-    return check_empty(dir, f);
+    if (rc)
+        return fault_errno(f, -rc, "mount: %s", dir);
+    while ((e = readdir(d)) != NULL && empty)
+        empty = strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0;
+    closedir(d);
+    return empty ? 0 : fault_set(f, RC_SYSTEM_ERROR, ENOTEMPTY, "mount: %s is not empty: give an empty directory", dir);
 }
 
 bool fuse_others_allowed(void)

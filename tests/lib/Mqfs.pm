@@ -110,7 +110,8 @@ sub ready {
     die "it ended\n" if $self->ended;
     my $r = eval { rpc($self->{port}, 28, {}) } or return 0;      # GET_BROKER_RUNTIME_INFO
     return 1 if !$self->{o}{mount};
-    return -d "$self->{mnt}/groups";
+    opendir my $d, "$self->{mnt}/groups" or return 0;     # stat might be answered from a stale mount's cache
+    return 1;
 }
 
 # True when the process is gone; $m->{status} is then its wait status.

@@ -7,6 +7,7 @@ use FindBin;
 use lib "$FindBin::Bin/../lib";
 use Mqfs;
 use Errno qw(ENOTCONN);
+use POSIX ();
 use Test::More;
 
 sub mounts { my $dir = shift; return grep { (split)[1] eq $dir } split /^/, slurp('/proc/mounts') }
@@ -20,7 +21,7 @@ send_message($m->{port}, 'TopicA', 0, "m$_") for 1 .. 3;
 # ---- kill -9, and a start on what it left ----
 for my $round (1 .. 2) {
     $m->kill9;
-    ok(!-d $mq && $! == ENOTCONN, "killed: the mount is stale");
+    ok(!opendir(my $d, $mq) && $! == ENOTCONN, 'killed: the mount is stale');
     $m->again;
     is(scalar(mounts($mq)), 1, '... the next start cleans it up and mounts once');
     is(sh('cat $1/TopicA/0/offset $1/groups/g1/bindings/TopicA', $mq), "3\n*\n", '... and everything is there');
@@ -70,8 +71,8 @@ SKIP: {
         open STDOUT, '>', $log;
         open STDERR, '>&', \*STDOUT;
         exec 'unshare', '-m', 'sh', '-c', 'mount -t tmpfs none /dev && exec "$@"', 'sh',
-            Mqfs::build() . '/mqbroker', '--with-namesrv', '-c', $m->{config}, '--mount', $mq;
-        POSIX::_exit(127);
+            Mqfs::build() . '/mqbroker', '--with-namesrv', '-c', $m->{config}, '--mount', $mq
+            or POSIX::_exit(127);
     }
     my $up = eval { await('the broker', 20, sub { eval { rpc($m->{port}, 28, {}) } }) };
     ok($up, 'without /dev/fuse the broker runs');

@@ -29,14 +29,20 @@ like($before, qr{groups/g1/bindings/TopicA}, 'the state is seen');
 
 sub errno_name { my $n = shift; return (grep { $!{$_} } keys %!)[0] if local $! = $n; return 'no error' }
 
-# refused WHAT, ERRNO, SENTENCE, CODE: the code returns the errno it got
+# refused WHAT, ERRNO, SENTENCE, CODE: the code returns the errno it got. No sentence: the kernel asks us only whether
+# the name is there.
 sub refused {
     my ($what, $errno, $sentence, $code) = @_;
     my $got = $code->();
     is(errno_name($got), errno_name($errno), "$what: " . errno_name($errno));
-    like(slurp($last), $sentence, "... and a sentence");
+    like(slurp($last), $sentence, '... and a sentence') if $sentence;
     my $after = state_now();
-    ok($after eq $before, '... and nothing changed') or do { diag($after); $before = $after };
+    ok($after eq $before, '... and nothing changed') or do {
+        spew("$m->{dir}/before", $before);
+        spew("$m->{dir}/after", $after);
+        diag(sh('diff $1/before $1/after', $m->{dir}));
+        $before = $after;
+    };
 }
 
 sub write_to { my ($path, $text) = @_; return sub { put("$mq/$path", $text) } }
@@ -90,32 +96,32 @@ refused('an empty offset', EINVAL, qr{$offsets/0: }, write_to("$offsets/0", "\n"
         ok(state_now() eq $before, '... and nothing changed') or $before = state_now();
     }
 }
-refused('the offset of a queue that is not there', ENOENT, qr{.}, write_to("$offsets/99", "0\n"));
-refused('the offset in a topic that is not there', ENOENT, qr{.}, write_to('groups/g1/offsets/Nowhere/0', "0\n"));
-refused('the offset of a group that is not there', ENOENT, qr{.}, write_to('groups/nobody/offsets/TopicA/0', "0\n"));
+refused('the offset of a queue that is not there', ENOENT, undef, write_to("$offsets/99", "0\n"));
+refused('the offset in a topic that is not there', ENOENT, undef, write_to('groups/g1/offsets/Nowhere/0', "0\n"));
+refused('the offset of a group that is not there', ENOENT, undef, write_to('groups/nobody/offsets/TopicA/0', "0\n"));
 
 # ---- bindings ----
 refused('a binding to no topic', ENOENT, qr{/groups/g1/bindings/Nowhere: .*Nowhere}, created('groups/g1/bindings/Nowhere'));
 refused('a directory among bindings', EPERM, qr{no directory}, made('groups/g1/bindings/TopicB'));
-refused('a binding of no group', ENOENT, qr{.}, created('groups/nobody/bindings/TopicA'));
+refused('a binding of no group', ENOENT, undef, created('groups/nobody/bindings/TopicA'));
 sh('mkdir $1/TopicB', $mq);
+ok(state_now() ne $before, 'what does change is seen');
 $before = state_now();
 refused('a new binding with a broken filter', EINVAL, qr{/groups/g1/bindings/TopicB: }, created('groups/g1/bindings/TopicB', "sql: a >>> 3 (\n"));
 refused('a binding with a control character', EINVAL, qr{one line}, write_to('groups/g1/bindings/TopicA', "Tag\001\n"));
 refused('a filter of 60 KiB', EINVAL, qr{/groups/g1/bindings/TopicA: }, write_to('groups/g1/bindings/TopicA', 'T' x 61440));
 
 # ---- names ----
-refused('a topic that is there', EEXIST, qr{.}, made('TopicA'));
+refused('a topic that is there', EEXIST, undef, made('TopicA'));
 refused('a reserved name', EPERM, qr{topic:snapshots}, made('snapshots'));
 refused("a topic's name with a blank", EINVAL, qr{/a b: }, made('a b'));
-refused("a topic's name of other letters", EINVAL, qr{.}, made("t\xc3\xb6pic"));
+refused("a topic's name of other letters", EINVAL, qr{[^:]: .*name}, made("t\xc3\xb6pic"));
 refused("a topic's name with control characters", EINVAL, qr{^/a\?\?b: [^\n]*\n$}, made("a\n\001b"));
-refused("a topic's name of 200 bytes", EINVAL, qr{.}, made('t' x 200));
-refused("a topic's name of 255 bytes", EINVAL, qr{.}, made('t' x 255));
-refused('a name of 256 bytes', ENAMETOOLONG, qr{.}, made('t' x 256));
-refused('a name of 1,000 bytes', ENAMETOOLONG, qr{.}, made('t' x 1000));
-refused("a group's name with a slash's code", EINVAL, qr{.}, made('groups/a$b'));
-refused("a group's name of 255 bytes", EINVAL, qr{.}, made('groups/' . 'g' x 255)) if 0;
+refused("a topic's name of 200 bytes", EINVAL, qr{^/t{200}: .*127}, made('t' x 200));
+refused("a topic's name of 255 bytes", EINVAL, qr{^/t{255}: .*127}, made('t' x 255));
+refused('a name of 256 bytes', ENAMETOOLONG, undef, made('t' x 256));
+refused('a name of 1,000 bytes', ENAMETOOLONG, undef, made('t' x 1000));
+refused("a group's name with a dollar", EINVAL, qr{^/groups/a\$b: .*name}, made('groups/a$b'));
 refused('a directory in a topic', EPERM, qr{no directory}, made('TopicA/9'));
 refused('a file in a topic', EPERM, qr{no file}, created('TopicA/note'));
 refused('a file at the root', EPERM, qr{no file}, created('note'));
@@ -125,7 +131,7 @@ refused('a directory in broker', EPERM, qr{no directory}, made('broker/x'));
 refused('rm of a value', EPERM, qr{cannot be removed}, sub { unlink("$mq/TopicA/perm") ? 0 : $! + 0 });
 refused('rmdir of a queue', EPERM, qr{cannot be removed}, sub { rmdir("$mq/TopicA/0") ? 0 : $! + 0 });
 refused('rmdir of groups', EPERM, qr{cannot be removed}, sub { rmdir("$mq/groups") ? 0 : $! + 0 });
-refused('rmdir of nothing', ENOENT, qr{.}, sub { rmdir("$mq/Nowhere") ? 0 : $! + 0 });
+refused('rmdir of nothing', ENOENT, undef, sub { rmdir("$mq/Nowhere") ? 0 : $! + 0 });
 refused('rm of a message', EPERM, qr{cannot be removed}, sub { unlink("$mq/TopicA/0/messages/" . '0' x 20) ? 0 : $! + 0 });
 refused('renaming a topic', EPERM, qr{/TopicA: .*cannot be changed}, sub { rename("$mq/TopicA", "$mq/TopicC") ? 0 : $! + 0 });
 refused('a symbolic link', EPERM, qr{links are made}, sub { symlink('x', "$mq/link") ? 0 : $! + 0 });
@@ -133,7 +139,7 @@ refused('a hard link', EPERM, qr{one name}, sub { link("$mq/TopicA/perm", "$mq/T
 
 # ---- configuration ----
 refused('a key that cannot change while running', EPERM, qr{/broker/config/listenPort: }, write_to('broker/config/listenPort', "1\n"));
-refused('a key set to no number', EINVAL, qr{/broker/config/maxMessageSize: }, write_to('broker/config/maxMessageSize', "big\n"));
+refused('a key set to no number', EINVAL, qr{/broker/config/maxHeldPulls: }, write_to('broker/config/maxHeldPulls', "big\n"));
 refused('a read-only file', EPERM, qr{only be read}, write_to('TopicA/0/offset', "7\n"));
 
 # ---- looking ----
