@@ -191,6 +191,19 @@ int saver_save(struct saver *s, const char *name, struct fault *f)
     return rc ? fault_errno(f, -rc, "nothing was changed: cannot write %s", g->path) : 0;
 }
 
+void saver_soon(struct saver *s, const char *name)
+{
+    struct saving *g = find(s, name);
+
+    if (!g)
+        return;
+    pthread_mutex_lock(&s->lock);
+    if (g->asked <= g->begun)
+        g->asked = g->begun + 1;
+    pthread_cond_signal(&s->work);
+    pthread_mutex_unlock(&s->lock);
+}
+
 int saver_close(struct saver *s)
 {
     int rc = 0;

@@ -23,6 +23,8 @@ int saver_open(const char *config_dir, const struct saved_file *files, size_t n,
 /* Waits until everything that had changed before the call is on disk. 0, or -errno with f: then the file is as before
  * and the change is in memory only; it is tried again with the next. Not from a network loop. */
 int saver_save(struct saver *s, const char *name, struct fault *f);
+/* The same without waiting: for what is made anew at the next start when it got lost. */
+void saver_soon(struct saver *s, const char *name);
 int saver_close(struct saver *s);                /* writes what changed, stops the thread */
 
 #endif

@@ -36,7 +36,7 @@ struct topic_put {
     struct str name;
     struct topic_change change;
     bool internal;                   /* the broker makes it: also when its name is a system topic's */
-    bool system;                     /* and marks it as one */
+    bool system;                     /* and marks it as one; all of one call or none: such are neither audited nor waited for */
 };
 /* Makes and changes topics, all or none, with one save. -EEXIST, -ENOENT by mode. *created: how many are new. */
 int topics_put(struct broker *b, const struct caller *c, const struct topic_put *puts, size_t n, enum put_mode mode,
@@ -48,7 +48,7 @@ int topic_delete(struct broker *b, const struct caller *c, struct str topic, boo
 /* Makes or changes consumer groups by Apache's SubscriptionGroupConfig objects, all or none, with one save. Bindings
  * change only where an object has a subscriptionDataSet. */
 int groups_put_json(struct broker *b, const struct caller *c, const struct json *const *configs, size_t n, struct fault *f);
-/* Makes those consumer groups that are missing. */
+/* Makes those of the system's consumer groups that are missing; neither audited nor waited for. */
 int groups_make_missing(struct broker *b, const char *const *names, size_t n, struct fault *f);
 
 /* ---- bindings (verbs_binding.c) ---- */

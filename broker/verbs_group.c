@@ -340,33 +340,32 @@ int broker_group_update(struct broker *b, const struct caller *c, enum group_kin
 
 int groups_make_missing(struct broker *b, const char *const *names, size_t n, struct fault *f)
 {
-    static const struct caller us = {.from = "broker"};
-    struct staged *all = calloc(n + 1, sizeof(*all));
-    struct buf events = {0};         /* stays empty: they are made without bindings */
-    size_t kept = 0;
+    bool any = false;
     int rc = 0;
 
-    if (!all)
-        return fault_errno(f, ENOMEM, "making groups");
     verb_begin(b);
     for (size_t i = 0; i < n && !rc; i++) {
+        struct group *g;
+
         if (meta_group(b->meta, CONSUMER_GROUP, str_of(names[i])))
             continue;
-        all[kept].create = true;
-        all[kept].next = group_new(CONSUMER_GROUP, str_of(names[i]));
-        if (all[kept].next)
-            kept++;
-        else
-            rc = fault_errno(f, ENOMEM, "making groups");
+        g = group_new(CONSUMER_GROUP, str_of(names[i]));
+        if (!g) {
+            rc = -ENOMEM;
+            break;
+        }
+        meta_write(b->meta);
+        rc = meta_add_group(b->meta, g);
+        meta_groups_changed(b->meta, CONSUMER_GROUP);
+        meta_done(b->meta);
+        any = true;
+        if (rc)
+            group_free(g);
     }
-    if (!rc && kept && !(rc = commit(b, CONSUMER_GROUP, all, kept, f)))
-        rc = audit_all(b, &us, all, kept, &events, f);
-    for (size_t i = 0; i < kept; i++)
-        group_free(all[i].next);
     verb_end(b);
-    buf_free(&events);
-    free(all);
-    return rc;
+    if (any)
+        saver_soon(b->saver, groups_file(CONSUMER_GROUP));
+    return rc ? fault_errno(f, -rc, "making the system's groups") : 0;
 }
 
 /* ---- many groups, by Apache's objects ---- */

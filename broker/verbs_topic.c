@@ -229,7 +229,16 @@ static void undo(struct meta *m, struct staged *s)
     }
 }
 
-static int apply_all(struct broker *b, struct staged *all, size_t n, struct fault *f)
+/* The system's own topics are made anew at every start when they are missing: nobody waits for their save. */
+static int save(struct broker *b, bool system, struct fault *f)
+{
+    if (!system)
+        return saver_save(b->saver, TOPICS_FILE, f);
+    saver_soon(b->saver, TOPICS_FILE);
+    return 0;
+}
+
+static int apply_all(struct broker *b, struct staged *all, size_t n, bool system, struct fault *f)
 {
     size_t done = 0;
     int rc = 0;
@@ -241,7 +250,7 @@ static int apply_all(struct broker *b, struct staged *all, size_t n, struct faul
     if (rc)
         fault_errno(f, -rc, "changing topics");
     else
-        rc = saver_save(b->saver, TOPICS_FILE, f);
+        rc = save(b, system, f);
     if (!rc)
         return 0;
     meta_write(b->meta);
@@ -314,15 +323,16 @@ static void tell_all(struct broker *b, const struct told *told, size_t n, size_t
 }
 
 /* Within verb_begin. */
-static int put_staged(struct broker *b, const struct caller *c, struct staged *all, size_t n, struct told *told,
-                      size_t *created, struct fault *f)
+static int put_staged(struct broker *b, const struct caller *c, struct staged *all, size_t n, bool system,
+                      struct told *told, size_t *created, struct fault *f)
 {
     struct buf lines = {0};
-    int rc = apply_all(b, all, n, f);
+    int rc = apply_all(b, all, n, system, f);
 
     *created = 0;
     if (!rc) {
-        audit_all(&lines, c, all, n);
+        if (!system)        /* nobody's act */
+            audit_all(&lines, c, all, n);
         rc = audit_put(b->audit, &lines, f);
         for (size_t i = 0; i < n; i++) {
             snprintf(told[i].name, sizeof(told[i].name), "%s", all[i].now->info.name);
@@ -351,7 +361,7 @@ int topics_put(struct broker *b, const struct caller *c, const struct topic_put 
     verb_begin(b);
     rc = stage_all(b, puts, &kept, mode, all, f);
     if (!rc && kept)
-        rc = put_staged(b, c, all, kept, told, &made, f);
+        rc = put_staged(b, c, all, kept, puts[0].system, told, &made, f);
     for (size_t i = 0; i < kept; i++)
         topic_free(all[i].next);
     verb_end(b);
