@@ -14,7 +14,7 @@ use POSIX qw(WNOHANG);
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-our @EXPORT = qw($PEER $CLIENTS start_peer mqadmin prepare run_driver java await);
+our @EXPORT = qw($PEER $CLIENTS start_peer mqadmin prepare run_driver stay java await);
 
 our $PEER = $ENV{MQ_PEER} || 'mqfs';
 my $HERE = dirname(abs_path(__FILE__));
@@ -104,9 +104,9 @@ sub free_ports {
     die "no free ports\n";
 }
 
-# request PORT, CODE, FIELDS: one remoting request, and the answer's bytes
+# request PORT, CODE, FIELDS, BODY: one remoting request, and the answer's bytes
 sub request {
-    my ($port, $code, $fields) = @_;
+    my ($port, $code, $fields, $body) = @_;
     my $s = IO::Socket::INET->new(PeerAddr => "127.0.0.1:$port", Timeout => 2)
         or return '';
     my $head = qq({"code":$code,"extFields":{$fields},"flag":0,"language":"OTHER",)
@@ -115,7 +115,7 @@ sub request {
     eval {
         local $SIG{ALRM} = sub { die "late\n" };
         alarm 5;
-        print {$s} pack('NN', 4 + length $head, length $head), $head;
+        print {$s} pack('NN', 4 + length($head . $body), length $head), $head, $body;
         $s->flush;
         while (length $answer < 4 || length $answer < 4 + unpack 'N', $answer) {
             sysread $s, $answer, 65536, length $answer or last;
@@ -125,14 +125,14 @@ sub request {
     return $answer;
 }
 
-# Does the name server list the broker? Apache's registers 10 s after its
-# start, or when it gets a topic.
+# Does the name server list the broker? Apache's registers only 10 s after its
+# start, or when its permission is set.
 sub registered {
     my ($nsport, $port) = @_;
-    request($port, 17, '"topic":"warmup","defaultTopic":"TBW102","readQueueNums":"1",'
-        . '"writeQueueNums":"1","perm":"6","topicFilterType":"SINGLE_TAG",'
-        . '"topicSysFlag":"0","order":"false"') or return 0 if $PEER eq 'apache';
-    return request($nsport, 106, '') =~ /broker-a/;
+    if ($PEER eq 'apache') {
+        request($port, 25, '', 'brokerPermission=6') or return 0;
+    }
+    return request($nsport, 106, '', '') =~ /"DefaultCluster":\["broker-a"\]/;
 }
 
 # start_peer KEY => VALUE...: name server and broker with these lines in
@@ -203,9 +203,12 @@ sub mqadmin {
     return $text;
 }
 
-# prepare PEER, PREFIX, SCENARIO...: the topic and group of each scenario
+my %prepared;
+
+# prepare PEER, PREFIX, SCENARIO...: the topic and group of each scenario, once
 sub prepare {
     my ($peer, $prefix, @scenarios) = @_;
+    @scenarios = grep { !$prepared{"$prefix-$_"}++ } @scenarios or return;
     my $out = mqadmin($peer, 'prepare', $peer->{addr}, $prefix, @scenarios);
     $out =~ /^success/ or die "prepare: $out";
     # Apache's broker answers before its name server knows; a client that asks
@@ -213,7 +216,7 @@ sub prepare {
     my ($nsport) = $peer->{ns} =~ /(\d+)$/;
     for my $s (@scenarios) {
         await("a route of $prefix-$s", 30, sub {
-            request($nsport, 105, qq("topic":"$prefix-$s")) =~ /queueDatas/;
+            request($nsport, 105, qq("topic":"$prefix-$s"), '') =~ /queueDatas/;
         });
     }
 }
@@ -258,6 +261,31 @@ sub run_driver {
     close $out;
     delete $running{$pid};
     fail("$title: no word about $_") for sort keys %missing;
+}
+
+# stay TITLE, PEER, PREFIX, COMMAND: starts a driver whose consumer stays until
+# the returned function is called
+sub stay {
+    my ($title, $peer, $prefix, $command) = @_;
+    prepare($peer, $prefix, 'stay');
+    my $pid = open2(my $out, my $in, @$command, $peer->{ns}, $prefix, 'stay');
+    $running{$pid} = $title;
+    local $SIG{ALRM} = sub { die "$title: the consumer does not come up\n" };
+    alarm 60;
+    while (1) {
+        my $line = <$out> // die "$title: the consumer ended\n";
+        last if $line =~ /^# staying/;
+    }
+    alarm 0;
+    return sub {
+        close $in;
+        local $SIG{ALRM} = sub { die "$title: the consumer does not leave\n" };
+        alarm 60;
+        like(join('', <$out>), qr/^ok - stay/m, "$title: stay");
+        alarm 0;
+        waitpid $pid, 0;
+        delete $running{$pid};
+    };
 }
 
 1;

@@ -23,6 +23,7 @@ public class Clients {
         SCENARIOS.put("retry", Push::retry);
         SCENARIOS.put("resume", Push::resume);
         SCENARIOS.put("delay", Push::delay);
+        SCENARIOS.put("stay", Push::stay);
         SCENARIOS.put("ways", Sending::ways);
         SCENARIOS.put("large", Sending::large);
         SCENARIOS.put("find", Sending::find);

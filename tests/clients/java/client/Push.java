@@ -13,6 +13,7 @@ import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
 import org.apache.rocketmq.client.consumer.listener.ConsumeOrderlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerOrderly;
+import org.apache.rocketmq.client.consumer.store.ReadOffsetType;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.common.message.Message;
@@ -236,11 +237,36 @@ class Push {
             try {
                 kit.await(() -> "4 fences, 10 messages; have " + inbox.bodies(),
                     () -> inbox.fences() >= 4 && inbox.size() >= 10);
+                commit(kit, c, kit.queues(p));
             } finally {
                 c.shutdown();
             }
             Kit.same("round " + round, bodies, inbox.sortedBodies());
             Kit.same("fences", 4, inbox.fences());
+        }
+    }
+
+    /** Offsets go to the broker one way, so a shutdown alone does not say that
+     *  they are there. */
+    private static void commit(Kit kit, DefaultMQPushConsumer c, List<MessageQueue> queues)
+            throws Exception {
+        for (MessageQueue mq : queues) {
+            long max = c.maxOffset(mq);
+            kit.await("a commit of " + max + " in " + mq, () -> {
+                c.getDefaultMQPushConsumerImpl().persistConsumerOffset();
+                return max == c.getOffsetStore().readOffset(mq, ReadOffsetType.READ_FROM_STORE);
+            });
+        }
+    }
+
+    /** A consumer that is there until standard input ends. */
+    static void stay(Kit kit) throws Exception {
+        DefaultMQPushConsumer c = kit.consumer("TagA || TagB");
+        c.registerMessageListener(into(new Kit.Inbox()));
+        kit.started(c);
+        System.out.println("# staying");
+        while (System.in.read() >= 0) {
+            continue;
         }
     }
 
