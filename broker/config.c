@@ -269,6 +269,15 @@ static int64_t unit_ms(char unit)
     return 0;
 }
 
+static bool all_digits(struct str s)
+{
+    size_t i = 0;
+
+    while (i < s.n && s.p[i] >= '0' && s.p[i] <= '9')
+        i++;
+    return s.n && i == s.n;
+}
+
 int delay_levels_parse(struct str text, int64_t *ms, int max)
 {
     int n = 0;
@@ -278,8 +287,8 @@ int delay_levels_parse(struct str text, int64_t *ms, int max)
         struct str word = str_n(text.p, blank ? (size_t)(blank - text.p) : text.n);
         int64_t unit = unit_ms(word.p[word.n - 1]), v;
 
-        if (n >= max || !unit || word.n < 2 || word.p[0] < '0' || word.p[0] > '9' ||
-            str_i64(str_n(word.p, word.n - 1), &v) || v > INT64_MAX / 4 / unit)
+        if (n >= max || !unit || !all_digits(str_n(word.p, word.n - 1)) || str_i64(str_n(word.p, word.n - 1), &v) ||
+            v > INT64_MAX / 4 / unit)
             return -EINVAL;
         ms[++n] = v * unit;
         text.p += word.n;
