@@ -3,6 +3,7 @@
 #include "broker/meta.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "common/clock.h"
@@ -384,16 +385,18 @@ int meta_bound(struct meta *m, const struct broker_config *conf, enum group_kind
     static const char *const words[] = {[CONSUMER_GROUP] = "group", [PRODUCER_GROUP] = "producer group"};
     struct group *g;
     struct topic *t;
-    const char *owner;
+    char first[GROUP_NAME_MAX_LONG + 32] = "", ask[OWNER_MAX + 40] = "";
 
     if (!conf->enforce_bindings || needs_no_binding(m, conf, kind, group, topic))
         return 0;
     g = meta_group(m, kind, group);
     if (g && group_binding(g, topic))
         return 0;
+    if (!g)
+        snprintf(first, sizeof(first), "/%s/%.*s and then ", dirs[kind], group.n > 200 ? 200 : (int)group.n, group.p);
     t = meta_topic(m, topic);
-    owner = t && t->info.owner[0] ? t->info.owner : NULL;
-    return fault_set(f, RC_NO_PERMISSION, EACCES, "%s %.*s is not bound to topic %.*s: make /%s/%.*s%s/bindings/%.*s%s%s%s",
-                     words[kind], STR_ARG(group), STR_ARG(topic), dirs[kind], STR_ARG(group), g ? "" : " and in it",
-                     STR_ARG(topic), owner ? " (or ask the topic's owner " : "", owner ? owner : "", owner ? ")" : "");
+    if (t && t->info.owner[0])
+        snprintf(ask, sizeof(ask), " (or ask the topic's owner %s)", t->info.owner);
+    return fault_set(f, RC_NO_PERMISSION, EACCES, "%s %.*s is not bound to topic %.*s: make %s/%s/%.*s/bindings/%.*s%s",
+                     words[kind], STR_ARG(group), STR_ARG(topic), first, dirs[kind], STR_ARG(group), STR_ARG(topic), ask);
 }

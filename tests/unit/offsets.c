@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <time.h>
 
+#include "common/log.h"
 #include "tests/unit/tap.h"
 
 #define S(z) str_of(z)
@@ -235,6 +236,7 @@ static void test_threads(void)
 
 int main(void)
 {
+    log_open("/dev/null", LOG_ERROR);
     test_commit();
     test_resets();
     test_drop_and_copy();
