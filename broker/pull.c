@@ -55,6 +55,7 @@ struct pull {
     struct group *g;
     struct store_queue *q;
     struct tag_filter filter;
+    bool named;                      /* group and topic exist, so that their names may be logged */
     int forbidden;                   /* with NO_PERMISSION */
     /* for the answer: */
     int code;
@@ -108,6 +109,7 @@ static int check_topic(struct pull *p, struct fault *f)
     if (!p->t)
         return fault_set(f, RC_TOPIC_NOT_EXIST, ENOENT, "there is no topic %.*s: make it with mkdir or mqadmin updateTopic",
                          STR_ARG(p->h.topic));
+    p->named = true;
     if (p->t->info.perm & 4)
         return 0;
     fault_set(f, 0, EACCES, "topic %s may not be read (perm=%d)", p->t->info.name, p->t->info.perm);
@@ -427,7 +429,7 @@ static void note_refused(const struct pull *p, const struct fault *f)
     static _Atomic int64_t last;     /* at most one line a second */
     int64_t now = mono_ms(), before = last;
 
-    if (f->rc == RC_NO_PERMISSION && now - before >= 1000 && atomic_compare_exchange_strong(&last, &before, now))
+    if (f->rc == RC_NO_PERMISSION && p->named && now - before >= 1000 && atomic_compare_exchange_strong(&last, &before, now))
         log_warn("pull of group %.*s from topic %.*s by %s refused: %s", STR_ARG(p->h.group), STR_ARG(p->h.topic),
                  conn_peer(request_conn(p->r)), f->text);
 }
@@ -463,7 +465,7 @@ static bool pull_run(struct request *r, bool first)
     p.b = broker_of(r);
     p.conf = broker_conf(p.b);
     p.first = first;
-    p.g = NULL;
+    p.named = false;
     p.forbidden = 0;
     p.found = NULL;
     rc = FIELDS_DECODE(fields, request_cmd(r), &p.h, &f);

@@ -64,9 +64,11 @@ static int admit_missing(struct send *s, struct fault *f)
         return fault_set(f, RC_NO_PERMISSION, EACCES, "topic %.*s is the broker's own: nobody may send to it",
                          STR_ARG(h->topic));
     if (topic_is_retry(h->topic)) {
-        if (!meta_group(s->b->meta, CONSUMER_GROUP, group))
+        const struct group *g = meta_group(s->b->meta, CONSUMER_GROUP, group);
+
+        if (!g)
             return fault_set(f, RC_SUBSCRIPTION_GROUP_NOT_EXIST, ENOENT, "there is no consumer group %.*s", STR_ARG(group));
-        missing_derived(m, "", h->topic, 1);
+        missing_derived(m, "", h->topic, g->info.retry_queues > 0 ? g->info.retry_queues : 1);
         m->sys_flag = h->unit_mode ? 2 : 0;         /* TopicSysFlag: a unit's subscription */
         return -ENXIO;
     }
