@@ -242,14 +242,27 @@ static bool is_shown(const struct row *const *path, int depth, const struct row 
     return false;
 }
 
+/* A bar would end the cell. */
+static void doc_text(struct buf *out, const char *text)
+{
+    for (; text && *text; text++) {
+        if (*text == '|')
+            buf_putc(out, '\\');
+        buf_putc(out, *text);
+    }
+}
+
 static void doc_rows(struct buf *out, const struct row *rows, const char *above, const struct row **path, int depth)
 {
     for (const struct row *r = rows; r->name; r++) {
         char place[512];
 
         snprintf(place, sizeof place, "%s/%s", above, r->name);
-        buf_printf(out, "| `%s%s` | %04o | %s | %s |\n", place, r->kind == ROW_DIR ? "/" : r->kind == ROW_LINK ? "@" : "",
-                   (unsigned)r->mode, r->read_help ? r->read_help : "", r->write_help ? r->write_help : "");
+        buf_printf(out, "| `%s%s` | %04o | ", place, r->kind == ROW_DIR ? "/" : r->kind == ROW_LINK ? "@" : "", (unsigned)r->mode);
+        doc_text(out, r->read_help);
+        buf_puts(out, " | ");
+        doc_text(out, r->write_help);
+        buf_puts(out, " |\n");
         if (!r->rows || depth >= DOC_DEPTH || is_shown(path, depth, r->rows) || (rows != tree_rows && r->rows == topic_rows))
             continue;
         path[depth] = r;
