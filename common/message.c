@@ -210,6 +210,29 @@ int message_record_get(const char *p, size_t n, bool check_crc, struct message *
     return 0;
 }
 
+bool message_record_fits(const char *p, size_t n)
+{
+    uint32_t magic = be32_get(p + 4), sys_flag, body;
+    bool v2 = magic == MESSAGE_MAGIC_V2;
+    size_t at, topic;
+
+    if (n < MESSAGE_MIN_SIZE || be32_get(p) != n || (magic != MESSAGE_MAGIC_V1 && !v2))
+        return false;
+    sys_flag = be32_get(p + RECORD_AT_SYS_FLAG);
+    at = RECORD_FIXED - 6 + host_size(sys_flag & SYSFLAG_BORNHOST_V6) + host_size(sys_flag & SYSFLAG_STOREHOST_V6);
+    if (n - at < 4 || (body = be32_get(p + at)) > n - at - 4)
+        return false;
+    at += 4 + body;
+    if (n - at < (v2 ? 2 : 1))
+        return false;
+    topic = v2 ? be16_get(p + at) : (unsigned char)p[at];
+    at += v2 ? 2 : 1;
+    if (topic == 0 || topic > (v2 ? INT16_MAX : INT8_MAX) || topic > n - at || n - at - topic < 2)
+        return false;
+    at += topic;
+    return be16_get(p + at) == n - at - 2 && n - at - 2 <= PROPERTIES_MAX;
+}
+
 /* ---- batch bodies ---- */
 
 int batch_next(struct str body, size_t *pos, struct batch_item *out)

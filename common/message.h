@@ -72,6 +72,9 @@ void message_record_put(char *p, const struct message *m, bool crc_known);
  * up, or with check_crc a body whose CRC differs). */
 int message_record_get(const char *p, size_t n, bool check_crc, struct message *m);
 
+/* Whether n bytes at p are one record: magic known, parts that add up to n. Decodes nothing; n at least 8. */
+bool message_record_fits(const char *p, size_t n);
+
 /* ---- properties ---- */
 /* Value of a property; p NULL when absent. */
 struct str prop_get(struct str properties, const char *name);

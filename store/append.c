@@ -22,18 +22,6 @@ struct prepared {
     int64_t delay;                   /* SCHEDULE_TOPIC_XXXX: ms until delivery, else -1 */
 };
 
-int64_t schedule_delay(const struct store *s, struct str properties)
-{
-    struct str text = prop_get(properties, "DELAY");
-    int32_t level;
-
-    if (!text.p || str_i32(text, &level))
-        return -1;
-    if (level > s->conf.n_delay)
-        level = s->conf.n_delay;
-    return level > 0 ? s->conf.delay_ms[level] : -1;
-}
-
 static int refuse_size(struct fault *f, const char *what, size_t n, size_t most)
 {
     return fault_set(f, RC_MESSAGE_ILLEGAL, EMSGSIZE, "the message's %s is %zu bytes, more than %zu", what, n, most);
@@ -54,7 +42,7 @@ static int prepare(const struct store *s, const struct store_queue *q, const str
     out->record.body_crc = message_body_crc(m->body);
     out->size = message_record_size(&out->record);
     out->tags_code = tags_code;
-    out->delay = q->is_schedule ? schedule_delay(s, m->properties) : -1;
+    out->delay = q->is_schedule ? schedule_delay(&s->conf, m->properties) : -1;
     return out->size > most + RECORD_OVERHEAD_MAX ? refuse_size(f, "record", out->size, most + RECORD_OVERHEAD_MAX) : 0;
 }
 

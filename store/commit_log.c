@@ -74,6 +74,8 @@ int commit_log_set_end(struct commit_log *l, int64_t end, int64_t last_time, str
         mapped_file_unref(l->tail);          /* the list's reference is enough: the last file is never taken from it */
         rc = clear_tail(l, l->tail, end);
     }
+    if (!rc && l->tail && l->files.was_cut)
+        rc = mapped_file_reserve(l->tail, l->dir, 0, l->file_size);
     if (rc)
         return fault_errno(f, -rc, "clear the commit log behind %" PRId64, end);
     /* Files made ahead and never used, or behind a broken record. */

@@ -135,11 +135,37 @@ static char *unit_place(const struct queue_env *env, struct store_queue *q, int6
     return q->tail->map + (at - q->tail->base);
 }
 
-static void unit_write(char *p, const struct store_entry *e)
+void unit_put(void *p, const struct store_entry *e)
 {
     be64_put(p, (uint64_t)e->physical_offset);
-    be32_put(p + 8, e->size);
-    be64_put(p + 12, (uint64_t)e->tags_code);
+    be32_put((char *)p + 8, e->size);
+    be64_put((char *)p + 12, (uint64_t)e->tags_code);
+}
+
+void unit_get(const void *p, struct store_entry *e)
+{
+    e->physical_offset = (int64_t)be64_get(p);
+    e->size = be32_get((const char *)p + 8);
+    e->tags_code = (int64_t)be64_get((const char *)p + 12);
+}
+
+int64_t schedule_delay(const struct store_conf *conf, struct str properties)
+{
+    struct str text = prop_get(properties, "DELAY");
+    int32_t level;
+
+    if (!text.p || str_i32(text, &level))
+        return -1;
+    if (level > conf->n_delay)
+        level = conf->n_delay;
+    return level > 0 ? conf->delay_ms[level] : -1;
+}
+
+int64_t queue_tags_code(const struct queue_env *env, const struct store_queue *q, const struct message *m)
+{
+    int64_t delay = q->is_schedule ? schedule_delay(env->conf, m->properties) : -1;
+
+    return delay >= 0 ? m->store_timestamp + delay : message_tags_code(m->properties);
 }
 
 void queue_put(const struct queue_env *env, struct store_queue *q, const struct store_entry *e, int64_t store_time)
@@ -149,7 +175,7 @@ void queue_put(const struct queue_env *env, struct store_queue *q, const struct 
 
     if (!p)                              /* queue_room has just mapped it */
         abort();
-    unit_write(p, e);
+    unit_put(p, e);
     atomic_store_explicit(&q->last_time, store_time, memory_order_relaxed);
     atomic_store_explicit(&q->max, max + 1, memory_order_release);
 }
@@ -159,7 +185,7 @@ void queue_overwrite(const struct queue_env *env, struct store_queue *q, int64_t
     char *p = unit_place(env, q, offset);
 
     if (p)
-        unit_write(p, e);
+        unit_put(p, e);
     if (q->flushed > offset)
         q->flushed = offset;
 }
@@ -178,7 +204,7 @@ int queue_start_at(const struct queue_env *env, struct store_queue *q, int64_t o
         return rc;
     }
     for (int64_t i = first; i < offset; i++)
-        unit_write(unit_place(env, q, i), &blank);
+        unit_put(unit_place(env, q, i), &blank);
     atomic_store(&q->min, offset);
     q->flushed = first;
     return 0;
@@ -211,7 +237,6 @@ int queue_unit(const struct queue_env *env, struct store_queue *q, struct unit_c
                struct store_entry *out)
 {
     int64_t at = offset * UNIT_SIZE;
-    const char *p;
 
     if (!c->file || at < c->file->base || at - c->file->base >= c->file->size) {
         char dir[4096];
@@ -219,10 +244,7 @@ int queue_unit(const struct queue_env *env, struct store_queue *q, struct unit_c
         if (queue_dir(env, q, dir, sizeof dir) || !(c->file = file_list_get(&q->files, dir, at)))
             return -ENOENT;
     }
-    p = c->file->map + (at - c->file->base);
-    out->physical_offset = (int64_t)be64_get(p);
-    out->size = be32_get(p + 8);
-    out->tags_code = (int64_t)be64_get(p + 12);
+    unit_get(c->file->map + (at - c->file->base), out);
     return 0;
 }
 

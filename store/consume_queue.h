@@ -20,6 +20,7 @@ struct store_queue {
     int32_t id;
     bool is_dirty;                       /* on the dirty list; append lock */
     bool is_schedule;                    /* SCHEDULE_TOPIC_XXXX: units hold deliver times */
+    bool checked;                        /* recovery only: its last unit names a record */
     bool rebuild;                        /* recovery only: to be filled again from the start of the log */
     bool new_files;                      /* directory to be synced with the next flush; append lock */
     _Atomic bool dead;                   /* its topic was deleted */
@@ -42,6 +43,7 @@ struct queue_env {
     const char *root;                    /* the consumequeue directory */
     int64_t file_size;                   /* a multiple of UNIT_SIZE */
     struct commit_log *log;
+    const struct store_conf *conf;       /* the delay levels */
     bool after_crash;                    /* the last stop was not clean: units are looked at one by one */
     int64_t log_end;                     /* units at or past it are dropped when a queue is loaded */
     pthread_mutex_t load_lock;           /* one load at a time; held over disk reads; the append lock and leaves may be taken under it */
@@ -91,6 +93,20 @@ void unit_cursor_end(struct unit_cursor *c);
 /* Puts units [from, to) on disk, and the directories of files made since. 0 or -errno. */
 int queue_sync(const struct queue_env *env, struct store_queue *q, int64_t from, int64_t to, bool new_files);
 
+void unit_put(void *p, const struct store_entry *e);
+void unit_get(const void *p, struct store_entry *e);
+static inline bool unit_written(const struct store_entry *e) { return e->physical_offset >= 0 && (int32_t)e->size > 0; }
+/* What the unit of a stored message holds in the place of its tag code: the code, or for SCHEDULE_TOPIC_XXXX
+ * the time of delivery. */
+int64_t queue_tags_code(const struct queue_env *env, const struct store_queue *q, const struct message *m);
+/* ms until delivery by the DELAY property; -1 when there is none. */
+int64_t schedule_delay(const struct store_conf *conf, struct str properties);
+/* Whether a record of this sysFlag gets a unit: prepared and rolled back ones do not. */
+static inline bool is_indexed(int32_t sys_flag)
+{
+    int32_t type = sys_flag & SYSFLAG_TRANS_MASK;
+    return type != SYSFLAG_TRANS_PREPARED && type != SYSFLAG_TRANS_ROLLBACK;
+}
 static inline bool unit_is_blank(const struct store_entry *e) { return e->size == UNIT_BLANK_SIZE; }
 
 #endif

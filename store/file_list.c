@@ -106,16 +106,9 @@ static int check_file(struct file_list *l, const char *dir, int i, struct fault 
                          path, (int64_t)st.st_size, m->base, l->file_size);
     if (st.st_size == l->file_size)
         return 0;
-    if (st.st_size == 0 && i == l->n - 1) {
-        log_warn("%s is empty: removed", path);
-        if (unlink(path) < 0)
-            return fault_errno(f, errno, "remove %s", path);
-        l->n--;
-        mapped_file_unref(m);
-        return 0;
-    }
     log_warn("%s has %" PRId64 " bytes instead of %" PRId64 ": it was cut; what it holds is kept, the rest is zeros",
              path, (int64_t)st.st_size, l->file_size);
+    l->was_cut = true;
     if (truncate(path, l->file_size) < 0)
         return fault_errno(f, errno, "extend %s", path);
     return 0;
@@ -134,8 +127,7 @@ int file_list_load(struct file_list *l, const char *dir, struct fault *f)
         return fault_errno(f, -rc, "read directory %s", dir);
     if (l->n)
         qsort(l->files, (size_t)l->n, sizeof *l->files, by_base);
-    /* From the last: an empty last one is dropped before its neighbour is looked at. */
-    for (int i = l->n - 1; i >= 0; i--)
+    for (int i = 0; i < l->n; i++)
         if ((rc = check_file(l, dir, i, f)))
             return rc;
     return 0;

@@ -5,6 +5,7 @@
 #define STORE_FILE_LIST_H
 
 #include <pthread.h>
+#include <stdbool.h>
 #include "store/mapped_file.h"
 
 struct file_list {
@@ -12,14 +13,15 @@ struct file_list {
     struct mapped_file **files;      /* by base, ascending; one reference each */
     int n, cap;
     int64_t file_size;
+    bool was_cut;                    /* the load found a file that was too short */
 };
 
 void file_list_init(struct file_list *l, int64_t file_size);
 void file_list_free(struct file_list *l);
 
-/* Reads the directory (missing: no files). Names that are not 20 digits are ignored; an empty last file is
- * removed, a file that is shorter than it must be is extended with zeros (what it holds stays), both logged;
- * a longer one refuses the start. 0, or -errno with f filled. */
+/* Reads the directory (missing: no files). Names that are not 20 digits are ignored; a file that is
+ * shorter than it must be is extended with zeros (what it holds stays) and logged; a longer one refuses the
+ * start. 0, or -errno with f filled. */
 int file_list_load(struct file_list *l, const char *dir, struct fault *f);
 
 /* The mapped file that holds `offset`, with a reference, or NULL: no such file, or it cannot be mapped (logged). Any thread. */

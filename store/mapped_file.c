@@ -241,6 +241,18 @@ int mapped_file_is_zero_from(const struct mapped_file *m, const char *dir, int64
     return rc;
 }
 
+int64_t mapped_file_data_end(const struct mapped_file *m, const char *dir)
+{
+    int64_t extents[EXTENTS_MAX][2];
+    int fd = open_at(m, dir, O_RDONLY), n;
+
+    if (fd < 0)
+        return m->size;
+    n = find_extents(fd, 0, m->size, extents);
+    close(fd);
+    return n ? extents[n - 1][1] : 0;
+}
+
 int mapped_file_zero_from(const struct mapped_file *m, const char *dir, int64_t from)
 {
     int64_t n = m->size - from;

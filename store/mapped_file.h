@@ -37,6 +37,8 @@ int mapped_file_reserve(const struct mapped_file *m, const char *dir, int64_t fr
 int mapped_file_sync(const struct mapped_file *m, int64_t from, int64_t to);
 /* 1 when every byte from `from` on is zero, 0 when not, or -errno. Skips holes, so it is quick on sparse files. */
 int mapped_file_is_zero_from(const struct mapped_file *m, const char *dir, int64_t from);
+/* Where the last part of the file that is not a hole ends; the file's size when that is not known. */
+int64_t mapped_file_data_end(const struct mapped_file *m, const char *dir);
 /* Makes every byte from `from` on zero, keeping the disk space. 0 or -errno. */
 int mapped_file_zero_from(const struct mapped_file *m, const char *dir, int64_t from);
 int mapped_file_unlink(const struct mapped_file *m, const char *dir);

@@ -1,75 +1,22 @@
 /* What a queue's files hold, found out when the queue is first used: read with
  * pread, so that a store of many queues is not mapped by looking at it. */
-#include "store/consume_queue.h"
+#include "store/unit_reader.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "common/be.h"
 #include "common/log.h"
 
-#define SCAN_UNITS 3200              /* 64,000 bytes a read */
+#define SCAN_UNITS 512
 #define CRASH_SCAN_FILES 3           /* as far back as Apache looks after a crash */
 
-struct unit_reader {
-    const char *dir;
-    int64_t file_size, base;
-    int fd;
-};
+/* ---- which units are there ---- */
 
-static int reader_open(struct unit_reader *r, int64_t base)
+static bool unit_is_past(const struct store_entry *e, int64_t log_end)
 {
-    char path[4096];
-    int rc;
-
-    if (r->fd >= 0 && r->base == base)
-        return 0;
-    if (r->fd >= 0)
-        close(r->fd);
-    r->fd = -1;
-    if ((rc = mapped_file_path(r->dir, base, path, sizeof path)))
-        return rc;
-    r->fd = open(path, O_RDONLY | O_CLOEXEC);
-    r->base = base;
-    return r->fd < 0 ? -errno : 0;
-}
-
-static int read_all(int fd, void *p, size_t n, int64_t at)
-{
-    size_t have = 0;
-
-    while (have < n) {
-        ssize_t got = pread(fd, (char *)p + have, n - have, at + (int64_t)have);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
-            return got < 0 ? -errno : -EIO;
-        have += (size_t)got;
-    }
-    return 0;
-}
-
-static int reader_unit(struct unit_reader *r, int64_t offset, struct store_entry *e)
-{
-    int64_t at = offset * UNIT_SIZE;
-    unsigned char raw[UNIT_SIZE];
-    int rc = reader_open(r, at - at % r->file_size);
-
-    if (rc || (rc = read_all(r->fd, raw, sizeof raw, at - r->base)))
-        return rc;
-    e->physical_offset = (int64_t)be64_get(raw);
-    e->size = be32_get(raw + 8);
-    e->tags_code = (int64_t)be64_get(raw + 12);
-    return 0;
-}
-
-static bool unit_written(int64_t physical_offset, int32_t size)
-{
-    return physical_offset >= 0 && size > 0;
+    return !unit_is_blank(e) && (e->physical_offset > log_end || e->size > log_end - e->physical_offset);
 }
 
 /* The first offset in [lo, hi) whose unit `holds` does not accept; units that it accepts come first.
@@ -94,12 +41,7 @@ static int64_t first_not(struct unit_reader *r, int64_t lo, int64_t hi,
 static bool is_written(const struct store_entry *e, int64_t unused)
 {
     (void)unused;
-    return unit_written(e->physical_offset, (int32_t)e->size);
-}
-
-static bool is_before(const struct store_entry *e, int64_t log_end)
-{
-    return unit_is_blank(e) || (e->physical_offset <= log_end && e->size <= log_end - e->physical_offset);
+    return unit_written(e);
 }
 
 static bool is_expired(const struct store_entry *e, int64_t log_min)
@@ -107,33 +49,80 @@ static bool is_expired(const struct store_entry *e, int64_t log_min)
     return unit_is_blank(e) || e->physical_offset < log_min;
 }
 
-/* After a crash single pages may be missing in the middle: the units are looked at one by one. */
+/* Reads units [at, at+n), which lie in one file. */
+static int read_units(struct unit_reader *r, int64_t at, int n, struct store_entry out[SCAN_UNITS])
+{
+    unsigned char raw[SCAN_UNITS * UNIT_SIZE];
+    int64_t byte = at * UNIT_SIZE, in_file = byte % r->file_size;
+    int rc = reader_open(r, byte - in_file);
+
+    if (rc || (rc = read_all(r->fd, raw, (size_t)n * UNIT_SIZE, in_file)))
+        return rc;
+    for (int i = 0; i < n; i++)
+        unit_get(raw + i * UNIT_SIZE, &out[i]);
+    return 0;
+}
+
+/* How many units from `at` on can be read at once, when `most` are wanted. */
+static int units_in_file(const struct unit_reader *r, int64_t at, int64_t most)
+{
+    int64_t left = (r->file_size - at * UNIT_SIZE % r->file_size) / UNIT_SIZE;
+
+    left = left < most ? left : most;
+    return (int)(left < SCAN_UNITS ? left : SCAN_UNITS);
+}
+
+/* First unit in [from, end) that was not written, looked at one by one: after a crash single pages may be
+ * missing in the middle. */
 static int64_t scan_units(struct unit_reader *r, int64_t from, int64_t end)
 {
-    unsigned char *chunk = malloc(SCAN_UNITS * UNIT_SIZE);
-    int64_t at = from;
-    int rc = chunk ? 0 : -ENOMEM;
+    struct store_entry units[SCAN_UNITS];
 
-    while (!rc && at < end) {
-        int64_t in_file = at * UNIT_SIZE % r->file_size, n = (r->file_size - in_file) / UNIT_SIZE, i;
-        if (n > SCAN_UNITS)
-            n = SCAN_UNITS;
-        if (n > end - at)
-            n = end - at;
-        if ((rc = reader_open(r, at * UNIT_SIZE - in_file)) ||
-            (rc = read_all(r->fd, chunk, (size_t)n * UNIT_SIZE, in_file)))
-            break;
-        for (i = 0; i < n; i++) {
-            const unsigned char *u = chunk + i * UNIT_SIZE;
-            if (!unit_written((int64_t)be64_get(u), (int32_t)be32_get(u + 8)))
-                break;
-        }
-        at += i;
-        if (i < n)
-            break;
+    for (int64_t at = from; at < end;) {
+        int n = units_in_file(r, at, end - at), rc = read_units(r, at, n, units);
+        if (rc)
+            return rc;
+        for (int i = 0; i < n; i++)
+            if (!unit_written(&units[i]))
+                return at + i;
+        at += n;
     }
-    free(chunk);
-    return rc ? rc : at;
+    return end;
+}
+
+/* The last unit in [from, end) that was written, or from - 1. 0 or -errno. */
+static int last_written(struct unit_reader *r, int64_t from, int64_t end, int64_t *last)
+{
+    struct store_entry units[SCAN_UNITS];
+    int64_t per = r->file_size / UNIT_SIZE;
+
+    for (*last = from - 1; end > from;) {
+        int64_t at = end - SCAN_UNITS < from ? from : end - SCAN_UNITS, file = (end - 1) / per * per;
+        int n, rc;
+        at = at < file ? file : at;
+        n = (int)(end - at);
+        if ((rc = read_units(r, at, n, units)))
+            return rc;
+        while (--n >= 0)
+            if (unit_written(&units[n])) {
+                *last = at + n;
+                return 0;
+            }
+        end = at;
+    }
+    return 0;
+}
+
+/* Whether the files hold nothing but zeros from unit `at` on. 1, 0 or -errno. */
+static int is_zero_behind(const struct unit_reader *r, int64_t at, int64_t end)
+{
+    int rc = 1;
+
+    for (int64_t byte = at * UNIT_SIZE; rc == 1 && byte < end * UNIT_SIZE; byte += r->file_size - byte % r->file_size) {
+        struct mapped_file probe = {.base = byte - byte % r->file_size, .size = r->file_size};
+        rc = mapped_file_is_zero_from(&probe, r->dir, byte - probe.base);
+    }
+    return rc;
 }
 
 /* Queue offsets of the first and past the last unit that the files have place for. Where a file is
@@ -154,20 +143,48 @@ static void units_range(struct file_list *l, const char *dir, int64_t *first, in
     }
 }
 
-static int64_t find_max(const struct queue_env *env, struct store_queue *q, struct unit_reader *r, int64_t *first)
+/* Past the last unit: the first one that was not written, unless written ones follow. Those in between
+ * that are torn are made again. */
+static int64_t find_end(const struct queue_env *env, struct store_queue *q, struct unit_reader *r, int64_t *first)
 {
-    int64_t end, last_file, from, max, per = r->file_size / UNIT_SIZE;
+    int64_t end, last_file, from, max, last;
+    int rc;
 
     units_range(&q->files, r->dir, first, &end, &last_file);
     if (end == *first)
         return *first;
     from = last_file;
-    if (env->after_crash)
-        from = last_file - (CRASH_SCAN_FILES - 1) * per < *first ? *first : last_file - (CRASH_SCAN_FILES - 1) * per;
+    if (env->after_crash) {
+        from -= (CRASH_SCAN_FILES - 1) * (r->file_size / UNIT_SIZE);
+        from = from < *first ? *first : from;
+    }
     max = env->after_crash ? scan_units(r, from, end) : first_not(r, from, end, is_written, 0);
     if (max < 0)
         return max;
-    return first_not(r, *first, max, is_before, env->log_end);
+    rc = is_zero_behind(r, max, end);
+    if (rc == 0 && !(rc = last_written(r, max, end, &last)) && last >= max) {
+        rc = queue_mend(env, q, r, *first, max, last);
+        max = last + 1;
+    }
+    if (rc < 0)
+        return rc;
+    /* The last unit may itself be cut. */
+    return q->files.was_cut ? queue_catch_up(env, q, r, *first, max > *first ? max - 1 : max, end) : max;
+}
+
+/* Without the units at the end that point past the log's end. */
+static int64_t without_past(const struct queue_env *env, struct unit_reader *r, int64_t first, int64_t max)
+{
+    while (max > first) {
+        struct store_entry e;
+        int rc = reader_unit(r, max - 1, &e);
+        if (rc)
+            return rc;
+        if (!unit_is_past(&e, env->log_end))
+            break;
+        max--;
+    }
+    return max;
 }
 
 /* What lies behind max must read as never written. */
@@ -191,6 +208,17 @@ static int clear_behind(const struct queue_env *env, struct store_queue *q, cons
     return queue_cut(env, q, max);
 }
 
+/* The first unit whose record the log still has. Mostly that is the very first one: only else is it searched. */
+static int64_t find_min(struct unit_reader *r, int64_t first, int64_t max, int64_t log_min)
+{
+    struct store_entry e;
+    int rc = first < max ? reader_unit(r, first, &e) : 0;
+
+    if (rc || first == max)
+        return rc ? rc : max;
+    return is_expired(&e, log_min) ? first_not(r, first, max, is_expired, log_min) : first;
+}
+
 static int64_t last_unit_time(const struct queue_env *env, struct unit_reader *r, int64_t max)
 {
     struct store_entry e;
@@ -205,9 +233,11 @@ static int64_t last_unit_time(const struct queue_env *env, struct unit_reader *r
 /* Finds min, max and last time, and repairs the end. q->flushed must be at most what is on disk. */
 static int look(struct queue_env *env, struct store_queue *q, struct unit_reader *r)
 {
-    int64_t first, max = find_max(env, q, r, &first), min;
+    int64_t first, max = find_end(env, q, r, &first), min;
     int rc;
 
+    if (max >= 0)
+        max = without_past(env, r, first, max);
     if (max < 0)
         return (int)max;
     atomic_store(&q->min, first);
@@ -217,8 +247,7 @@ static int look(struct queue_env *env, struct store_queue *q, struct unit_reader
     q->reserved = max * UNIT_SIZE;
     if ((rc = clear_behind(env, q, r->dir, max)))
         return rc;
-    min = first_not(r, first, max, is_expired, commit_log_min(env->log));
-    if (min < 0)
+    if ((min = find_min(r, first, max, commit_log_min(env->log))) < 0)
         return (int)min;
     atomic_store(&q->min, min);
     atomic_store(&q->last_time, last_unit_time(env, r, max));
@@ -230,8 +259,7 @@ static int look_in(struct queue_env *env, struct store_queue *q, const char *dir
     struct unit_reader r = {.dir = dir, .file_size = env->file_size, .fd = -1};
     int rc = look(env, q, &r);
 
-    if (r.fd >= 0)
-        close(r.fd);
+    reader_close(&r);
     if (rc)
         log_error("consume queue %s: %s", dir, strerror(-rc));
     return rc;
@@ -281,9 +309,8 @@ void queue_correct_min(struct queue_env *env, struct store_queue *q, int64_t log
     if (queue_dir(env, q, dir, sizeof dir))
         return;
     file_list_range(&q->files, &first, &end);
-    min = first_not(&r, first / UNIT_SIZE, queue_max(q), is_expired, log_min);
+    min = find_min(&r, first / UNIT_SIZE, queue_max(q), log_min);
     if (min >= 0)
         atomic_store_explicit(&q->min, min, memory_order_release);
-    if (r.fd >= 0)
-        close(r.fd);
+    reader_close(&r);
 }

@@ -152,12 +152,12 @@ static bool find_record(struct store *s, struct mapped_file **file, int64_t offs
     return *file != NULL;
 }
 
-/* What a unit names must begin as a record of that size; what is not in memory is not looked at. */
-static bool looks_right(const char *p, uint32_t size)
+/* What a unit names must be a whole record (its CRC is the client's to check) that queues may name; what is
+ * not in memory is not looked at. */
+static bool looks_right(const char *p, int64_t at, uint32_t size)
 {
-    uint32_t magic = be32_get(p + 4);
-
-    return be32_get(p) == size && (magic == MESSAGE_MAGIC_V1 || magic == MESSAGE_MAGIC_V2);
+    return message_record_fits(p, size) && (int64_t)be64_get(p + RECORD_AT_PHYSICAL_OFFSET) == at &&
+           is_indexed((int32_t)be32_get(p + RECORD_AT_SYS_FLAG));
 }
 
 static int64_t record_time(const char *p)
@@ -234,12 +234,14 @@ static int look_at(struct get *g, const struct store_entry *e)
     }
     if (!find_record(g->s, &g->file, e->physical_offset, e->size)) {
         miss(g, STORE_MESSAGE_WAS_REMOVING);
-        g->skip_before = e->physical_offset - e->physical_offset % g->s->log.file_size + g->s->log.file_size;
+        /* Retention took the file: what else was in it is gone too. A damaged unit skips nothing but itself. */
+        if (e->physical_offset >= 0 && e->physical_offset < commit_log_min(&g->s->log))
+            g->skip_before = e->physical_offset - e->physical_offset % g->s->log.file_size + g->s->log.file_size;
         return 0;
     }
     p = g->file->map + (e->physical_offset - g->file->base);
     cold = store_far(g->s, e->physical_offset) && !is_resident(p, e->size);
-    if (!cold && !looks_right(p, e->size)) {
+    if (!cold && !looks_right(p, e->physical_offset, e->size)) {
         miss(g, STORE_MESSAGE_WAS_REMOVING);
         return 0;
     }

@@ -21,7 +21,8 @@
 struct scan {
     struct store *s;
     int64_t from, end;           /* where it began; past the last whole record */
-    int64_t last_time;
+    int64_t last_time;           /* store time of the last record; at first what the checkpoint says */
+    int64_t seen_time;           /* the same of what was read; 0: nothing */
     bool only_rebuild;           /* second pass: only queues that are to be filled again */
     bool found_rebuild;          /* first pass: there are such queues */
     int64_t records, units_written, units_corrected;
@@ -29,13 +30,6 @@ struct scan {
 };
 
 /* ---- one record and its unit ---- */
-
-static int64_t unit_tags(const struct store *s, const struct store_queue *q, const struct message *m)
-{
-    int64_t delay = q->is_schedule ? schedule_delay(s, m->properties) : -1;
-
-    return delay >= 0 ? m->store_timestamp + delay : message_tags_code(m->properties);
-}
 
 static int append_unit(struct scan *c, struct store_queue *q, const struct store_entry *e, const struct message *m)
 {
@@ -70,33 +64,49 @@ static bool record_is(struct store *s, const struct store_entry *e, const struct
     if (!file)
         return false;
     is = message_record_get(file->map + (e->physical_offset - file->base), e->size, false, &m) == 0 &&
-         m.physical_offset == e->physical_offset && m.queue_offset == queue_offset && m.queue_id == q->id &&
-         str_eq(m.topic, queue_topic(q));
+         m.size == e->size && m.physical_offset == e->physical_offset && m.queue_offset == queue_offset &&
+         m.queue_id == q->id && str_eq(m.topic, queue_topic(q));
     mapped_file_unref(file);
     return is;
 }
 
-/* The queue's newest unit is of this record or a later one. A torn unit does not count. */
+/* The queue's newest unit is of this record or a later one. */
 static bool queue_is_past(struct scan *c, struct store_queue *q, int64_t physical_offset)
 {
     struct store_entry last;
 
     return queue_max(q) > queue_min(q) && unit_of(c, q, queue_max(q) - 1, &last) == 0 &&
-           last.physical_offset >= physical_offset && record_is(c->s, &last, q, queue_max(q) - 1);
+           last.physical_offset >= physical_offset;
 }
 
-/* A queue that is past this record holds something else in its place: the unit is torn, or the record is
- * of an earlier life of the topic, which was deleted and made again. */
+/* A queue that is past this record has another unit in its place. When that one names a right record, this
+ * one is of an earlier life of the topic (deleted and made again), or its own number is damaged. */
 static void correct_unit(struct scan *c, struct store_queue *q, const struct store_entry *e, const struct message *m)
 {
     struct store_entry has;
 
-    if (unit_of(c, q, m->queue_offset, &has) == 0 && has.physical_offset > e->physical_offset &&
-        record_is(c->s, &has, q, m->queue_offset))
+    if (unit_of(c, q, m->queue_offset, &has) == 0 && record_is(c->s, &has, q, m->queue_offset))
         return;
     queue_overwrite(&c->s->env, q, m->queue_offset, e);
     mark_dirty(c->s, q);
     c->units_corrected++;
+}
+
+/* Each message takes room in the log, so a number cannot be ahead of the queue by more than fit in between. */
+static bool is_plausible(struct scan *c, struct store_queue *q, const struct message *m)
+{
+    struct store_entry last = {0};
+
+    if (queue_max(q) > queue_min(q) && (unit_of(c, q, queue_max(q) - 1, &last) || unit_is_blank(&last)))
+        last.physical_offset = 0;
+    return m->queue_offset - queue_max(q) <= (m->physical_offset - last.physical_offset) / MESSAGE_MIN_SIZE;
+}
+
+static int ignore(const struct store_queue *q, const struct message *m)
+{
+    log_warn("record at %" PRId64 " says it is number %" PRId64 " of %s/%" PRId32 ", which cannot be: left out",
+             m->physical_offset, m->queue_offset, q->topic, q->id);
+    return 0;
 }
 
 static int start_queue(struct scan *c, struct store_queue *q, const struct store_entry *e, const struct message *m)
@@ -109,13 +119,14 @@ static int start_queue(struct scan *c, struct store_queue *q, const struct store
     return rc ? rc : append_unit(c, q, e, m);
 }
 
-/* All units of the queue are of records before this one, which has a lower number: the topic was deleted
- * and made again in between. What the queue holds is of its earlier life. */
+/* All units of the queue are of records before this one, which is number 0: the topic was deleted and made
+ * again in between. What the queue holds is of its earlier life. */
 static int restart_queue(struct scan *c, struct store_queue *q, const struct store_entry *e, const struct message *m)
 {
     int rc;
 
-    log_info("consume queue %s/%" PRId32 " begins again with offset %" PRId64, q->topic, q->id, m->queue_offset);
+    log_info("consume queue %s/%" PRId32 " begins again at commit log offset %" PRId64, q->topic, q->id,
+             e->physical_offset);
     if ((rc = queue_cut(&c->s->env, q, 0)))
         return rc;
     atomic_store(&q->min, 0);
@@ -144,7 +155,7 @@ static int fill_gap(struct scan *c, struct store_queue *q, const struct store_en
 
 static int dispatch_to(struct scan *c, struct store_queue *q, const struct message *m)
 {
-    struct store_entry e = {m->physical_offset, m->size, unit_tags(c->s, q, m)}, has;
+    struct store_entry e = {m->physical_offset, m->size, queue_tags_code(&c->s->env, q, m)}, has;
     int64_t at = m->queue_offset;
     bool in_range = at >= queue_min(q) && at < queue_max(q);
 
@@ -158,7 +169,25 @@ static int dispatch_to(struct scan *c, struct store_queue *q, const struct messa
     }
     if (at == queue_max(q))
         return append_unit(c, q, &e, m);
-    return at > queue_max(q) ? fill_gap(c, q, &e, m) : restart_queue(c, q, &e, m);
+    if (at == 0)
+        return restart_queue(c, q, &e, m);
+    return at > queue_max(q) && is_plausible(c, q, m) ? fill_gap(c, q, &e, m) : ignore(q, m);
+}
+
+/* Drops units at the queue's end whose records are not there: the log is what counts. */
+static int trim(struct scan *c, struct store_queue *q)
+{
+    int64_t max = queue_max(q);
+    struct store_entry last;
+
+    while (max > queue_min(q) && (unit_of(c, q, max - 1, &last) || !record_is(c->s, &last, q, max - 1)))
+        max--;
+    q->checked = true;
+    if (max == queue_max(q))
+        return 0;
+    log_warn("consume queue %s/%" PRId32 ": units %" PRId64 " to %" PRId64 " name no record: dropped", q->topic, q->id,
+             max, queue_max(q) - 1);
+    return queue_cut(&c->s->env, q, max);
 }
 
 static int dispatch(struct scan *c, const struct message *m)
@@ -176,7 +205,11 @@ static int dispatch(struct scan *c, const struct message *m)
     }
     if ((rc = queue_load(&s->env, q)))
         return rc;
-    return q->rebuild == c->only_rebuild ? dispatch_to(c, q, m) : 0;
+    if (q->rebuild != c->only_rebuild)
+        return 0;
+    if (!q->checked && (rc = trim(c, q)))
+        return rc;
+    return dispatch_to(c, q, m);
 }
 
 /* ---- walking the log ---- */
@@ -205,12 +238,15 @@ static int scan_file(struct scan *c, struct mapped_file *file, int64_t at)
         c->end = at;
         if (left == 0 || rc == 1)
             return 1;
-        if (rc || m.physical_offset != at)
-            return 0;
+        if (rc || m.physical_offset != at) {
+            if ((at = resync(c->s, file, at, c->seen_time)) < 0)
+                return 0;
+            continue;
+        }
         if ((rc = dispatch(c, &m)))
             return rc;
         c->records++;
-        c->last_time = m.store_timestamp;
+        c->last_time = c->seen_time = m.store_timestamp;
         at += m.size;
         if ((c->records & 1023) == 0)
             progress(c, at);

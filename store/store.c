@@ -61,7 +61,7 @@ static int take_conf(struct store *s, const struct store_conf *conf, struct faul
     c->commit_log = s->log_dir;
     if (!s->root || !s->log_dir || !s->queue_dir || !s->checkpoint_path || !s->abort_path)
         return fault_errno(f, ENOMEM, "open the store");
-    s->env = (struct queue_env){.root = s->queue_dir, .file_size = c->consume_queue_file_size, .log = &s->log};
+    s->env = (struct queue_env){.root = s->queue_dir, .file_size = c->consume_queue_file_size, .log = &s->log, .conf = c};
     return pthread_mutex_init(&s->env.load_lock, NULL);
 }
 
@@ -142,7 +142,8 @@ static int load(struct store *s, struct fault *f)
         log_warn("store %s: the last run did not end cleanly: recovering", s->root);
     if ((rc = checkpoint_read(s->checkpoint_path, &s->checkpoint, f)) ||
         (rc = commit_log_open(&s->log, s->log_dir, s->conf.commit_log_file_size, f)) ||
-        (rc = queue_table_load(&s->queues, &s->env, f)) || (rc = recover(s, after_crash, f)))
+        (rc = queue_table_load(&s->queues, &s->env, f)) ||
+        (rc = recover(s, after_crash || s->log.files.was_cut, f)))
         return rc;
     s->checkpoint.log_time = atomic_load(&s->log.last_time);
     atomic_store(&s->flush.flushed_time, s->checkpoint.log_time);

@@ -46,18 +46,12 @@ static inline void count(_Atomic int64_t *c, int64_t n) { atomic_fetch_add_expli
 
 /* Loads, repairs and re-indexes what the last run left (recover.c). Before any thread runs. */
 int recover(struct store *s, bool after_crash, struct fault *f);
+/* Recovery found no record at `at`: where the log goes on behind the damage (a whole record, stored at or after
+ * not_before, or the file's end), the bytes between made into a record of their own; -1: it ends there. */
+int64_t resync(struct store *s, struct mapped_file *file, int64_t at, int64_t not_before);
 /* Turns writes off for good: a sync failed (append.c). */
 void writes_failed(struct store *s, int err, const char *what);
 /* Puts q on the list of queues to be synced; append lock held (append.c). */
 void mark_dirty(struct store *s, struct store_queue *q);
-/* What a queue keeps in place of the tag code of a record in SCHEDULE_TOPIC_XXXX: ms until delivery by the DELAY
- * property; -1 when the record has none (append.c). */
-int64_t schedule_delay(const struct store *s, struct str properties);
-/* Whether a record of this sysFlag gets a queue unit: prepared and rolled back ones do not. */
-static inline bool is_indexed(int32_t sys_flag)
-{
-    int32_t type = sys_flag & SYSFLAG_TRANS_MASK;
-    return type != SYSFLAG_TRANS_PREPARED && type != SYSFLAG_TRANS_ROLLBACK;
-}
 
 #endif

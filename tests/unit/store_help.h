@@ -17,6 +17,9 @@ static const struct store_limits test_limits = {
     .max_messages = 32, .max_bytes = 262144, .max_messages_cold = 8, .max_bytes_cold = 65536,
 };
 
+/* Where stores are made; NULL: /tmp. */
+__attribute__((unused)) static const char *test_tmp;
+
 /* Files of 64 KiB and 200 units, so that a few hundred messages need several. */
 __attribute__((unused)) static struct store_conf test_conf(void)
 {
@@ -29,7 +32,7 @@ __attribute__((unused)) static struct store_conf test_conf(void)
     };
     char *dir = dirs[n++ % 64];
 
-    snprintf(dir, 64, "/tmp/mqfs-store-XXXXXX");
+    snprintf(dir, 64, "%s/mqfs-store-XXXXXX", test_tmp ? test_tmp : "/tmp");
     if (!mkdtemp(dir)) {
         perror("mkdtemp");
         exit(2);
@@ -76,10 +79,10 @@ __attribute__((unused)) static void test_clean(const struct store_conf *conf)
 /* Body and properties of message number i; 20 to about 420 bytes. */
 static size_t test_body(int64_t i, char out[512])
 {
-    size_t n = (size_t)snprintf(out, 512, "message %" PRId64 " ", i), want = 20 + (size_t)(i * 37 % 400);
+    size_t n = (size_t)snprintf(out, 512, "message %" PRId64 " ", i), want = 20 + (size_t)((uint64_t)i * 37 % 400);
 
     while (n < want) {
-        out[n] = (char)('a' + (i + (int64_t)n) % 26);
+        out[n] = (char)('a' + ((uint64_t)i + n) % 26);
         n++;
     }
     return n;

@@ -1,0 +1,208 @@
+/* Units that are torn in the middle of a queue (a page that power loss took, a
+ * flipped bit): the records they stood for lie in the log between those of the
+ * units around them. */
+#include "store/unit_reader.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <unistd.h>
+
+#include "common/log.h"
+
+int reader_open(struct unit_reader *r, int64_t base)
+{
+    char path[4096];
+    int rc;
+
+    if (r->fd >= 0 && r->base == base)
+        return 0;
+    reader_close(r);
+    if ((rc = mapped_file_path(r->dir, base, path, sizeof path)))
+        return rc;
+    r->fd = open(path, O_RDWR | O_CLOEXEC);
+    r->base = base;
+    return r->fd < 0 ? -errno : 0;
+}
+
+void reader_close(struct unit_reader *r)
+{
+    if (r->fd >= 0)
+        close(r->fd);
+    r->fd = -1;
+}
+
+int read_all(int fd, void *p, size_t n, int64_t at)
+{
+    size_t have = 0;
+
+    while (have < n) {
+        ssize_t got = pread(fd, (char *)p + have, n - have, at + (int64_t)have);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            return got < 0 ? -errno : -EIO;
+        have += (size_t)got;
+    }
+    return 0;
+}
+
+int reader_unit(struct unit_reader *r, int64_t offset, struct store_entry *e)
+{
+    int64_t at = offset * UNIT_SIZE;
+    unsigned char raw[UNIT_SIZE];
+    int rc = reader_open(r, at - at % r->file_size);
+
+    if (!rc && !(rc = read_all(r->fd, raw, sizeof raw, at - r->base)))
+        unit_get(raw, e);
+    return rc;
+}
+
+static int write_unit(struct unit_reader *r, int64_t offset, const struct store_entry *e)
+{
+    int64_t at = offset * UNIT_SIZE;
+    unsigned char raw[UNIT_SIZE];
+    ssize_t n;
+    int rc = reader_open(r, at - at % r->file_size);
+
+    if (rc)
+        return rc;
+    unit_put(raw, e);
+    n = pwrite(r->fd, raw, sizeof raw, at - r->base);
+    return n == (ssize_t)sizeof raw ? 0 : n < 0 ? -errno : -EIO;
+}
+
+struct mend {
+    const struct queue_env *env;
+    struct store_queue *q;
+    struct unit_reader *r;
+    int64_t from, to;                    /* the units that are missing */
+    int64_t found;
+};
+
+static int take(struct mend *c, const struct message *m)
+{
+    struct store_entry e = {m->physical_offset, m->size, queue_tags_code(c->env, c->q, m)};
+
+    if (m->queue_id != c->q->id || m->queue_offset < c->from || m->queue_offset >= c->to ||
+        !str_eq(m->topic, queue_topic(c->q)) || !is_indexed(m->sys_flag))
+        return 0;
+    c->found++;
+    return write_unit(c->r, m->queue_offset, &e);
+}
+
+/* Looks at the records of one log file in [at, end). 0, or -errno of a write; stops at what is no record. */
+static int mend_from_file(struct mend *c, const struct mapped_file *file, int64_t at, int64_t end)
+{
+    int rc = 0;
+
+    while (!rc && at < end && at - file->base < file->size) {
+        struct message m;
+        if (message_record_get(file->map + (at - file->base), (size_t)(file->size - (at - file->base)), false, &m) ||
+            m.physical_offset != at)
+            break;
+        rc = take(c, &m);
+        at += m.size;
+    }
+    return rc;
+}
+
+/* The log from one neighbour's record to the other's. */
+static int mend_run(struct mend *c, int64_t at, int64_t end)
+{
+    static const struct store_entry blank = {.size = UNIT_BLANK_SIZE};
+    struct commit_log *l = c->env->log;
+    int rc = 0;
+
+    for (int64_t k = c->from; !rc && k < c->to; k++)
+        rc = write_unit(c->r, k, &blank);
+    while (!rc && at < end) {
+        struct mapped_file *file = file_list_get(&l->files, l->dir, at);
+        if (!file)
+            break;
+        rc = mend_from_file(c, file, at, end);
+        at = file->base + file->size;
+        mapped_file_unref(file);
+    }
+    log_warn("consume queue %s: units %" PRId64 " to %" PRId64 " were torn; %" PRId64 " of them made again from the log",
+             c->r->dir, c->from, c->to - 1, c->found);
+    return rc;
+}
+
+/* Where the record behind the unit before `offset` begins; the log's start when there is none. */
+static int after_neighbour(struct mend *c, int64_t first, int64_t offset, int64_t *at)
+{
+    struct store_entry e = {.size = UNIT_BLANK_SIZE};
+    int rc = offset > first ? reader_unit(c->r, offset - 1, &e) : 0;
+
+    *at = unit_is_blank(&e) ? commit_log_min(c->env->log) : e.physical_offset + e.size;
+    return rc;
+}
+
+int queue_mend(const struct queue_env *env, struct store_queue *q, struct unit_reader *r, int64_t first, int64_t from,
+               int64_t last)
+{
+    struct mend c = {.env = env, .q = q, .r = r, .from = -1};
+    int rc = 0;
+
+    for (int64_t k = from; !rc && k <= last; k++) {
+        struct store_entry e;
+        int64_t at;
+        if ((rc = reader_unit(r, k, &e)))
+            break;
+        if (!unit_written(&e)) {
+            c.from = c.from < 0 ? k : c.from;
+            continue;
+        }
+        if (c.from < 0)
+            continue;
+        c.to = k;
+        c.found = 0;
+        if (!(rc = after_neighbour(&c, first, c.from, &at)))
+            rc = mend_run(&c, at, e.physical_offset);
+        c.from = -1;
+    }
+    if (!rc && r->fd >= 0 && fdatasync(r->fd) < 0)
+        rc = -errno;
+    return rc;
+}
+
+static int catch_up_file(struct mend *c, const struct mapped_file *file, int64_t at, int64_t end)
+{
+    int rc = 0;
+
+    while (!rc && at < end && at - file->base < file->size) {
+        struct message m;
+        if (message_record_get(file->map + (at - file->base), (size_t)(file->size - (at - file->base)), false, &m) ||
+            m.physical_offset != at)
+            break;
+        if (m.queue_offset == c->from && c->from < c->to && !(rc = take(c, &m)) && c->found) {
+            c->found = 0;
+            c->from++;
+        }
+        at += m.size;
+    }
+    return rc;
+}
+
+int64_t queue_catch_up(const struct queue_env *env, struct store_queue *q, struct unit_reader *r, int64_t first,
+                       int64_t from, int64_t to)
+{
+    struct mend c = {.env = env, .q = q, .r = r, .from = from, .to = to};
+    struct commit_log *l = env->log;
+    int64_t at, end = commit_log_max(l);
+    int rc = after_neighbour(&c, first, from, &at);
+
+    while (!rc && at < end && c.from < to) {
+        struct mapped_file *file = file_list_get(&l->files, l->dir, at);
+        if (!file)
+            break;
+        rc = catch_up_file(&c, file, at, end);
+        at = file->base + file->size;
+        mapped_file_unref(file);
+    }
+    if (!rc && r->fd >= 0 && fdatasync(r->fd) < 0)
+        rc = -errno;
+    log_warn("consume queue %s: a file was cut; %" PRId64 " units made again from the log", r->dir, c.from - from);
+    return rc ? rc : c.from;
+}

@@ -1,0 +1,29 @@
+/* Reading and mending the units of a queue through a descriptor, for looking at a
+ * queue without mapping it. Private to queue_load.c and queue_mend.c. */
+#ifndef STORE_UNIT_READER_H
+#define STORE_UNIT_READER_H
+
+#include "store/consume_queue.h"
+
+struct unit_reader {
+    const char *dir;
+    int64_t file_size, base;             /* of the open file */
+    int fd;                              /* -1: none */
+};
+
+/* Opens the file at base, if it is not the open one. 0 or -errno. */
+int reader_open(struct unit_reader *r, int64_t base);
+void reader_close(struct unit_reader *r);
+/* All n bytes at a place of the file. 0 or -errno. */
+int read_all(int fd, void *p, size_t n, int64_t at);
+int reader_unit(struct unit_reader *r, int64_t offset, struct store_entry *e);
+/* Makes the units in [from, last] that were not written, and stand between written ones, again from the
+ * log's records between those of their neighbours. What the log does not have becomes a filler. 0 or -errno. */
+int queue_mend(const struct queue_env *env, struct store_queue *q, struct unit_reader *r, int64_t first, int64_t from,
+               int64_t last);
+/* Looks in the log, behind the record of the last unit, for those that units [from, to) are missing of, and writes
+ * their units. The next unit to be written, or -errno. */
+int64_t queue_catch_up(const struct queue_env *env, struct store_queue *q, struct unit_reader *r, int64_t first,
+                       int64_t from, int64_t to);
+
+#endif
