@@ -52,7 +52,7 @@ static void test_delay(void)
        str_is(prop_get(m.properties, "REAL_QID"), "3") && !prop_get(m.properties, "TIMER_DELAY_SEC").p,
        "and knows where it belongs");
     wait_until(queue_end("T", 3) > 0);
-    ok(wall_ms() - start >= 1000 && wall_ms() - start < 2500, "it arrives after its delay (%d ms)", (int)(wall_ms() - start));
+    ok(wall_ms() - start >= 1000 && wall_ms() - start < 5000, "it arrives after its delay (%d ms)", (int)(wall_ms() - start));
     ok(read_one("T", 3, 0, &m) && str_is(m.body, "one second") && m.queue_id == 3, "in its queue");
     ok(m.store_timestamp - start >= 1000 && m.born_timestamp <= start + 1, "stored now, born then");
     ask_text(&a, "subscription", "A");
