@@ -140,6 +140,7 @@ int fuse_door_run(struct fuse_door *d, struct fault *f)
         fuse_door_stop(d);
         return fault_errno(f, -rc, "mount: threads");
     }
+    fuse_notify_listen(d->notify);
     log_info("mounted at %s", d->dir);
     return 0;
 }

@@ -32,6 +32,8 @@ static void on_event(void *ctx, enum broker_event kind, enum event_what what, st
     struct fuse_notify *n = ctx;
     struct event *e;
 
+    if (!n)
+        return;                  /* being registered */
     if (what == EVENT_CREATED && kind != EVENT_GROUP_BINDING && kind != EVENT_PRODUCER_BINDING)
         return;                  /* absence is not cached */
     pthread_mutex_lock(&n->lock);
@@ -186,9 +188,10 @@ int fuse_notify_start(struct fuse_door *d, struct fuse_notify **out)
         return -rc;
     }
     *out = n;
-    broker_on_event(d->b, on_event, n);
     return 0;
 }
+
+void fuse_notify_listen(struct fuse_notify *n) { broker_on_event(n->d->b, on_event, n); }
 
 void fuse_notify_stop(struct fuse_notify *n)
 {
@@ -199,10 +202,8 @@ void fuse_notify_stop(struct fuse_notify *n)
     n->stopped = true;
     pthread_cond_signal(&n->more);
     pthread_mutex_unlock(&n->lock);
-    if (was)
-        return;
-    broker_on_event(n->d->b, NULL, NULL);
-    pthread_join(n->thread, NULL);
+    if (!was)
+        pthread_join(n->thread, NULL);
 }
 
 void fuse_notify_free(struct fuse_notify *n)

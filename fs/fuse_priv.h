@@ -37,6 +37,8 @@ static inline fuse_ino_t fuse_number(struct fuse_door *d, const struct tree_node
 /* Tells the kernel which cached names and attributes are no longer true: a bounded queue that the broker's
  * events fill, and a thread that holds no lock when it speaks to the kernel. */
 int fuse_notify_start(struct fuse_door *d, struct fuse_notify **out);
+/* From now on it hears of changes, until the broker is closed: a broker cannot be left while it may be calling. */
+void fuse_notify_listen(struct fuse_notify *n);
 void fuse_notify_stop(struct fuse_notify *n);            /* ends the thread; events are dropped from now on */
 void fuse_notify_free(struct fuse_notify *n);
 
