@@ -32,8 +32,6 @@ static void on_event(void *ctx, enum broker_event kind, enum event_what what, st
     struct fuse_notify *n = ctx;
     struct event *e;
 
-    if (!n)
-        return;                  /* being registered */
     if (what == EVENT_CREATED && kind != EVENT_GROUP_BINDING && kind != EVENT_PRODUCER_BINDING)
         return;                  /* absence is not cached */
     pthread_mutex_lock(&n->lock);
