@@ -1,12 +1,12 @@
 /* The name server as a program of its own. Options as Apache's mqnamesrv has them. */
 #include <errno.h>
 #include <getopt.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/log.h"
+#include "common/program.h"
 #include "namesrv/namesrv.h"
 
 static const char usage[] =
@@ -32,18 +32,23 @@ static int parse(int argc, char **argv, struct options *o)
     int c;
 
     while ((c = getopt_long(argc, argv, "c:ph", longs, NULL)) != -1) {
-        if (c == 'h') {
+        switch (c) {
+        case 'c':
+            o->file = optarg;
+            break;
+        case 'p':
+            o->print = true;
+            break;
+        case 'l':
+            o->log_dir = optarg;
+            break;
+        case 'h':
             fputs(usage, stdout);
             return EXIT_SUCCESS + 1;
+        default:
+            fputs(usage, stderr);
+            return EXIT_FAILURE + 1;
         }
-        if (c == 'c')
-            o->file = optarg;
-        else if (c == 'p')
-            o->print = true;
-        else if (c == 'l')
-            o->log_dir = optarg;
-        else
-            optind = argc + 1;
     }
     if (optind == argc)
         return 0;
@@ -80,28 +85,20 @@ static int open_log(const char *dir, struct fault *f)
     return rc ? fault_errno(f, -rc, "cannot write %s", path) : 0;
 }
 
-/* Serves until a signal says to stop. The signals are blocked before any thread starts, so all of them leave them to us. */
+/* Serves until a signal says to stop. */
 static int serve(struct namesrv_config *conf)
 {
     struct namesrv *ns = NULL;
     struct fault f = {0};
-    sigset_t stop;
-    int got;
 
-    sigemptyset(&stop);
-    sigaddset(&stop, SIGTERM);
-    sigaddset(&stop, SIGINT);
-    sigaddset(&stop, SIGHUP);
-    pthread_sigmask(SIG_BLOCK, &stop, NULL);
-    signal(SIGPIPE, SIG_IGN);
+    program_start();
     if (namesrv_open(conf, &ns, &f) || namesrv_run(ns, &f)) {
         namesrv_close(ns);
         return fail(&f);
     }
     printf("The Name Server boot success. port %d\n", namesrv_port(ns));
     fflush(stdout);
-    sigwait(&stop, &got);
-    log_info("namesrv: stopping on signal %d (%s)", got, strsignal(got));
+    log_info("namesrv: stopping on %s", strsignal(program_wait()));
     namesrv_close(ns);
     return EXIT_SUCCESS;
 }

@@ -166,7 +166,7 @@ static void test_life(void)
 
     fixture_open(&fx, "127.0.0.1:1;");           /* nobody listens there */
     is_int(registrar_run(fx.b.registrar), 0, "the registrar starts");
-    wait_until(both_have(&fx, "orders", 6) && targets(&fx).bad == 1);
+    wait_until(both_have(&fx, "orders", 6) && targets(&fx).good == 2 && targets(&fx).bad == 1);
     ok(both_have(&fx, "orders", 6), "R-NS-06: both living name servers have the topics, although one is dead");
     is_int(targets(&fx).bad, 1, "which is known");
     is_int(targets(&fx).good, 2, "as is the success of the others");
