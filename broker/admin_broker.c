@@ -25,8 +25,24 @@ static int collect(void *arg, struct str key, struct str value)
     return 0;
 }
 
+/* configBlackList: keys that the wire may not change, whatever they are. */
+static const struct config_change *black_listed(const struct changes *c, struct str list)
+{
+    while (list.n) {
+        const char *semi = memchr(list.p, ';', list.n);
+        struct str key = str_n(list.p, semi ? (size_t)(semi - list.p) : list.n);
+
+        for (size_t i = 0; i < c->n; i++)
+            if (str_eq(c->list[i].key, str_trim(key)))
+                return &c->list[i];
+        list = str_n(list.p + key.n + (semi != NULL), list.n - key.n - (semi != NULL));
+    }
+    return NULL;
+}
+
 void op_update_broker_config(struct request *r)
 {
+    const struct config_change *black;
     struct changes c = {.n = 0};
     struct caller who;
     struct fault f = {0};
@@ -36,6 +52,8 @@ void op_update_broker_config(struct request *r)
         reply(r, RC_INVALID_PARAMETER, "at most %d keys can be changed at once", CHANGES_MAX);
     else if (!c.n)
         reply(r, RC_INVALID_PARAMETER, "the body has no key=value line");
+    else if ((black = black_listed(&c, str_of(broker_conf(broker_of(r))->config_black_list))))
+        reply(r, RC_NO_PERMISSION, "key %.*s is on the configBlackList", STR_ARG(black->key));
     else if (config_live_set(broker_of(r), &who, c.list, c.n, &f))
         reply_fault(r, &f);
     else

@@ -14,21 +14,6 @@
 #define BODY_ARENA_MAX ((size_t)256 << 20)
 #define STATS_TOPICS_MAX 100000      /* topics that one GET_CONSUME_STATS may name */
 
-static void caller_of(struct request *r, struct caller *who)
-{
-    *who = (struct caller){0};
-    str_copy(who->from, sizeof(who->from), str_of(conn_peer(request_conn(r))));
-}
-
-static void reply_json(struct request *r, struct buf *body)
-{
-    if (buf_failed(body))
-        reply(r, RC_SYSTEM_BUSY, "no memory for the answer: try again");
-    else
-        reply_body(r, buf_str(body));
-    buf_free(body);
-}
-
 /* ---- making and changing: 200, 225 ---- */
 
 static int put_configs(struct request *r, struct arena *a, const struct json *first, const struct json *list, struct fault *f)
@@ -52,7 +37,7 @@ static int put_configs(struct request *r, struct arena *a, const struct json *fi
         configs[n++] = first;
     json_each(j, list)
         configs[n++] = j;
-    caller_of(r, &who);
+    admin_caller(r, &who);
     return groups_put_json(broker_of(r), &who, configs, n, f);
 }
 
@@ -113,7 +98,7 @@ void op_delete_group(struct request *r)
     struct fault f;
     int rc = FIELDS_DECODE(delete_fields, request_cmd(r), &h, &f);
 
-    caller_of(r, &who);
+    admin_caller(r, &who);
     if (!rc)
         rc = broker_group_delete(broker_of(r), &who, CONSUMER_GROUP, h.group, h.clean_offset, &f);
     if (rc == -ENOENT)      /* as Apache: nothing is left to do, but for the offsets it may have left behind */
@@ -125,34 +110,6 @@ void op_delete_group(struct request *r)
 }
 
 /* ---- asking: 201, 352 ---- */
-
-struct page_header {
-    struct str version;
-    int32_t first, max;
-};
-static const struct field page_fields[] = {
-    {"dataVersion", FIELD_STR, offsetof(struct page_header, version), false, NULL},
-    {"groupSeq", FIELD_I32, offsetof(struct page_header, first), false, "0"},
-    {"maxGroupNum", FIELD_I32, offsetof(struct page_header, max), false, "2147483647"},
-};
-
-/* A slave's pages: only while its version is ours does it go on where it was (SubscriptionGroupManager.subGroupTable). */
-static bool same_version(struct str text, const struct data_version *v)
-{
-    struct data_version theirs = {-1, -1, -1};
-    struct json *root;
-    struct arena a;
-    bool same;
-
-    arena_init(&a, 65536);
-    same = text.n && json_parse(&a, text, &root) == 0;
-    if (same) {
-        data_version_read(root, &theirs);
-        same = theirs.counter == v->counter && theirs.timestamp == v->timestamp && theirs.state_version == v->state_version;
-    }
-    arena_free(&a);
-    return same;
-}
 
 static int group_order(const void *a, const void *b)
 {
@@ -176,65 +133,52 @@ static struct group **sorted_groups(struct meta *m, size_t *n)
 }
 
 /* SubscriptionGroupWrapper. The forbidden table is small and goes with every page. Under meta_read. */
-static void put_groups(struct json_writer *w, struct broker *b, const struct page_header *h, bool paged, size_t *total)
+static int put_groups(struct request *r, struct json_writer *w, size_t *total, struct fault *f)
 {
-    struct meta *m = b->meta;
+    struct meta *m = broker_of(r)->meta;
     struct group **all = sorted_groups(m, total);
-    size_t first = 0, n;
+    size_t first, n;
+    int rc;
 
-    if (!all) {
-        w->out->failed = true;
-        return;
+    if (!all)
+        return fault_errno(f, ENOMEM, "listing the groups");
+    rc = admin_page(r, "groupSeq", "maxGroupNum", &m->group_version, *total, &first, &n, f);
+    if (!rc) {
+        jw_object(w);
+        jw_key(w, "dataVersion");
+        data_version_json(w, &m->group_version);
+        forbidden_json(w, m->forbidden_json);
+        jw_key(w, "subscriptionGroupTable");
+        jw_object(w);
+        for (size_t i = first; i < first + n; i++) {
+            jw_key(w, all[i]->info.name);
+            group_json(w, all[i]);
+        }
+        jw_object_end(w);
+        jw_object_end(w);
     }
-    n = *total;
-    if (paged) {
-        size_t max = (size_t)broker_conf(b)->split_metadata_size;
-
-        first = same_version(h->version, &m->group_version) && h->first > 0 ? (size_t)h->first : 0;
-        if (h->max >= 0 && (size_t)h->max < max)
-            max = (size_t)h->max;
-        first = first < *total ? first : *total;
-        n = *total - first < max ? *total - first : max;
-    }
-    jw_object(w);
-    jw_key(w, "dataVersion");
-    data_version_json(w, &m->group_version);
-    forbidden_json(w, m->forbidden_json);
-    jw_key(w, "subscriptionGroupTable");
-    jw_object(w);
-    for (size_t i = first; i < first + n; i++) {
-        jw_key(w, all[i]->info.name);
-        group_json(w, all[i]);
-    }
-    jw_object_end(w);
-    jw_object_end(w);
     free(all);
+    return rc;
 }
 
 void op_get_all_group_config(struct request *r)
 {
     struct broker *b = broker_of(r);
-    const struct command *cmd = request_cmd(r);
-    struct page_header h;
     struct command out;
     struct json_writer w;
     struct buf body = {0};
     struct fault f;
     size_t total = 0;
     char digits[21];
-    bool paged;
+    int rc;
 
-    if (FIELDS_DECODE(page_fields, cmd, &h, &f)) {
-        reply_fault(r, &f);
-        return;
-    }
-    paged = broker_conf(b)->enable_split_metadata &&
-            (command_ext(cmd, "dataVersion").p || command_ext(cmd, "groupSeq").p || command_ext(cmd, "maxGroupNum").p);
     jw_init(&w, &body, false);
     meta_read(b->meta);
-    put_groups(&w, b, &h, paged, &total);
+    rc = put_groups(r, &w, &total, &f);
     meta_done(b->meta);
-    if (buf_failed(&body)) {
+    if (rc) {
+        reply_fault(r, &f);
+    } else if (buf_failed(&body)) {
         reply(r, RC_SYSTEM_BUSY, "no memory for the answer: try again");
     } else {
         reply_start(r, &out, RC_SUCCESS);
@@ -272,7 +216,7 @@ void op_get_group_config(struct request *r)
         group_json(&w, g);
     meta_done(m);
     if (g) {
-        reply_json(r, &body);
+        admin_reply_json(r, &body);
         return;
     }
     buf_free(&body);
@@ -389,5 +333,5 @@ void op_get_consume_stats(struct request *r)
     put_all_stats(&w, broker_of(r), &h);
     jw_object_end(&w);
     jw_object_end(&w);
-    reply_json(r, &body);
+    admin_reply_json(r, &body);
 }

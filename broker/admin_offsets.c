@@ -3,10 +3,11 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <stdio.h>
+#include <stdlib.h>
 
 #include "broker/clients.h"
 #include "broker/meta.h"
+#include "broker/offset_reset.h"
 #include "broker/offsets.h"
 #include "broker/schedule.h"
 #include "common/json.h"
@@ -16,7 +17,7 @@ struct offset_header {
     struct str group, topic, boundary, filter_groups;
     int32_t queue_id;
     int64_t offset, timestamp;
-    bool set_zero, offline;
+    bool set_zero, offline, force;
 };
 
 #define FIELD(key, kind, member, must, value) {key, kind, offsetof(struct offset_header, member), must, value}
@@ -39,6 +40,7 @@ static const struct field queue_fields[] = {TOPIC_FIELD, QUEUE_FIELD};
 static const struct field reset_fields[] = {
     FIELD("group", FIELD_STR, group, true, NULL), TOPIC_FIELD, FIELD("queueId", FIELD_I32, queue_id, false, "-1"),
     FIELD("offset", FIELD_I64, offset, false, "-1"), FIELD("timestamp", FIELD_I64, timestamp, false, "-1"),
+    FIELD("isForce", FIELD_BOOL, force, false, "false"),
 };
 static const struct field clone_fields[] = {
     FIELD("srcGroup", FIELD_STR, group, true, NULL), FIELD("destGroup", FIELD_STR, filter_groups, true, NULL),
@@ -239,49 +241,41 @@ static void jw_queue(struct json_writer *w, struct broker *b, struct str topic, 
     jw_object_end(w);
 }
 
-/* What the offsets are after the reset: ResetOffsetBody. */
-static void jw_reset_body(struct json_writer *w, struct broker *b, const struct offset_header *h)
+/* timestamp and isForce are of the ways without useServerSideResetOffset, too: see offset_reset. */
+static struct reset_target reset_target_of(const struct offset_header *h)
 {
-    int32_t first = h->queue_id < 0 ? 0 : h->queue_id, end = h->queue_id < 0 ? read_queues(b, h->topic) : first + 1;
-
-    jw_object(w);
-    jw_key(w, "offsetTable");
-    jw_object(w);
-    for (int32_t q = first; q < end; q++) {
-        jw_key_object(w);
-        jw_queue(w, b, h->topic, q);
-        jw_key_object_end(w);
-        jw_int(w, offsets_get(b->offsets, h->group, h->topic, q));
-    }
-    jw_object_end(w);
-    jw_object_end(w);
+    if (h->queue_id >= 0 && h->offset >= 0)
+        return (struct reset_target){RESET_OFFSET, h->offset, h->force};
+    if (h->timestamp < 0)
+        return (struct reset_target){RESET_MAX, 0, h->force};
+    return (struct reset_target){RESET_TIME, h->timestamp, h->force};
 }
 
 void op_reset_offset(struct request *r)
 {
     struct broker *b = broker_of(r);
-    struct caller who;
+    struct reset_queue *queues;
+    struct reset_target to;
     struct offset_header h;
-    struct json_writer w;
+    struct caller who;
     struct buf body = {0};
     struct fault f;
-    char spec[32];
+    int n;
 
     if (!DECODE(reset_fields, r, &h))
         return;
+    if (!broker_conf(b)->use_server_side_reset_offset && !clients_consumer_online(b->clients, h.group)) {
+        reply(r, RC_CONSUMER_NOT_ONLINE, "group %.*s has no client that could be told to reset its offsets", STR_ARG(h.group));
+        return;
+    }
     admin_caller(r, &who);
-    if (h.queue_id >= 0 && h.offset >= 0)
-        snprintf(spec, sizeof(spec), "%lld", (long long)h.offset);
-    else if (h.timestamp < 0)
-        snprintf(spec, sizeof(spec), "max");
-    else
-        snprintf(spec, sizeof(spec), "@%lld", (long long)h.timestamp);
-    if (broker_offset_reset(b, &who, h.group, h.topic, h.queue_id < 0 ? -1 : h.queue_id, str_of(spec), &f)) {
+    to = reset_target_of(&h);
+    if (offset_reset(b, &who, h.group, h.topic, h.queue_id < 0 ? -1 : h.queue_id, &to, &queues, &n, &f)) {
         reply_fault(r, &f);
         return;
     }
-    jw_init(&w, &body, false);
-    jw_reset_body(&w, b, &h);
+    reset_body(&body, broker_conf(b)->broker_name, h.topic, queues, n, false);
+    free(queues);
     admin_reply_json(r, &body);
 }
 

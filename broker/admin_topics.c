@@ -173,15 +173,6 @@ void op_delete_topic(struct request *r)
 
 /* ---- asking: 21, 351, 202, 305 ---- */
 
-struct page_header {
-    struct str version;
-    int32_t first, max;
-};
-static const struct field page_fields[] = {
-    {"topicSeq", FIELD_I32, offsetof(struct page_header, first), false, "0"},
-    {"maxTopicNum", FIELD_I32, offsetof(struct page_header, max), false, "2147483647"},
-};
-
 static void reply_topics(struct request *r, struct buf *body, size_t total)
 {
     struct command out;
@@ -197,46 +188,84 @@ static void reply_topics(struct request *r, struct buf *body, size_t total)
     reply_send(r, &out);
 }
 
-/* TopicConfigAndMappingSerializeWrapper. A slave asks in pages (topicSeq, maxTopicNum), mqadmin for all. */
+static int topic_order(const void *a, const void *b)
+{
+    return strcmp((*(struct topic *const *)a)->info.name, (*(struct topic *const *)b)->info.name);
+}
+
+/* The topics in the order of their names, so that pages fit together. Under meta_read; NULL without memory. */
+static struct topic **sorted_topics(struct meta *m, size_t *n)
+{
+    struct topic **all;
+    size_t i = 0;
+
+    *n = HASH_COUNT(m->topics);
+    all = malloc((*n + 1) * sizeof(*all));
+    if (!all)
+        return NULL;
+    for (struct topic *t = m->topics; t; t = t->hh.next)
+        all[i++] = t;
+    qsort(all, *n, sizeof(*all), topic_order);
+    return all;
+}
+
+static void jw_empty(struct json_writer *w, const char *key)
+{
+    jw_key(w, key);
+    jw_object(w);
+    jw_object_end(w);
+}
+
+/* TopicConfigAndMappingSerializeWrapper; there are no static topics here, so nothing is mapped. Under meta_read. */
+static int put_topics(struct request *r, struct json_writer *w, size_t *total, struct fault *f)
+{
+    static const struct data_version never = {0};
+    struct meta *m = broker_of(r)->meta;
+    struct topic **all = sorted_topics(m, total);
+    size_t first, n;
+    int rc;
+
+    if (!all)
+        return fault_errno(f, ENOMEM, "listing the topics");
+    rc = admin_page(r, "topicSeq", "maxTopicNum", &m->topic_version, *total, &first, &n, f);
+    if (!rc) {
+        jw_object(w);
+        jw_key(w, "dataVersion");
+        data_version_json(w, &m->topic_version);
+        jw_key(w, "mappingDataVersion");
+        data_version_json(w, &never);
+        jw_key(w, "topicConfigTable");
+        jw_object(w);
+        for (size_t i = first; i < first + n; i++) {
+            jw_key(w, all[i]->info.name);
+            topic_json(w, all[i]);
+        }
+        jw_object_end(w);
+        jw_empty(w, "topicQueueMappingDetailMap");
+        jw_empty(w, "topicQueueMappingInfoMap");
+        jw_object_end(w);
+    }
+    free(all);
+    return rc;
+}
+
 void op_get_all_topic_config(struct request *r)
 {
     struct meta *m = broker_of(r)->meta;
-    struct page_header h;
     struct json_writer w;
     struct buf body = {0};
-    struct topic *t, *next;
     struct fault f;
-    int32_t i = 0;
-    size_t total;
+    size_t total = 0;
+    int rc;
 
-    if (FIELDS_DECODE(page_fields, request_cmd(r), &h, &f)) {
-        reply_fault(r, &f);
-        return;
-    }
     jw_init(&w, &body, false);
-    jw_object(&w);
-    jw_key(&w, "dataVersion");
     meta_read(m);
-    data_version_json(&w, &m->topic_version);
-    jw_key(&w, "topicConfigTable");
-    jw_object(&w);
-    HASH_ITER(hh, m->topics, t, next) {
-        if (i++ < h.first || i - h.first > h.max)
-            continue;
-        jw_key(&w, t->info.name);
-        topic_json(&w, t);
-    }
-    total = HASH_COUNT(m->topics);
+    rc = put_topics(r, &w, &total, &f);
     meta_done(m);
-    jw_object_end(&w);
-    jw_key(&w, "topicQueueMappingDetailMap");
-    jw_object(&w);
-    jw_object_end(&w);
-    jw_key(&w, "topicQueueMappingInfoMap");
-    jw_object(&w);
-    jw_object_end(&w);
-    jw_object_end(&w);
-    reply_topics(r, &body, total);
+    if (rc)
+        reply_fault(r, &f);
+    else
+        reply_topics(r, &body, total);
     buf_free(&body);
 }
 

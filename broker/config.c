@@ -37,7 +37,7 @@ static const struct conf_row rows[] = {
     TEXT("namesrvAddr", namesrv_addr, "", LIVE, "name servers, host:port separated by ';'; NAMESRV_ADDR when empty"),
     TEXT("regionId", region_id, "DefaultRegion", LIVE, "told to producers with each send (MSG_REGION)"),
     INT("brokerPermission", broker_permission, "6", 0, 7, LIVE, "4 read, 2 write; taken from every topic's route"),
-    TEXT("adminGroup", admin_group, "", AT_START, "ours: Unix group whose members may edit everything in the tree"),
+    TEXT("adminGroup", admin_group, "", LIVE, "ours: Unix group whose members may edit everything in the tree"),
     /* network */
     TEXT("bindAddress", bind_address, "0.0.0.0", AT_START, "address to listen on"),
     INT("listenPort", listen_port, "10911", 0, 65535, AT_START, "main port; the fast port is this minus 2; 0: any free port"),
@@ -86,7 +86,6 @@ static const struct conf_row rows[] = {
          "keys that UPDATE_BROKER_CONFIG may not change"),
     /* send */
     INT("maxMessageSize", max_message_size, "4194304", 1, 64 << 20, AT_START, "largest message body in bytes"),
-    INT("maxTopicLength", max_topic_length, "127", 1, 255, LIVE, "longest topic name of a send in bytes"),
     BOOL("rejectTransactionMessage", reject_transaction_message, "false", LIVE, "refuse transactional sends"),
     LONG("startAcceptSendRequestTimeStamp", start_accept_send_request_time_stamp, "0", 0, INT64_MAX, LIVE,
          "ms since 1970 before which sends are refused"),
@@ -117,8 +116,6 @@ static const struct conf_row rows[] = {
         "ms between writes of consumerOffset.json"),
     INT("channelExpiredTimeout", channel_expired_timeout, "120000", 1000, MS_MAX, LIVE,
         "ms without a heartbeat after which a client is gone"),
-    INT("subscriptionExpiredTimeout", subscription_expired_timeout, "600000", 1000, MS_MAX, LIVE,
-        "ms without a heartbeat after which a subscription is gone"),
     /* delay */
     TEXT("messageDelayLevel", message_delay_level, "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h", AT_START,
          "delay of each level, from 1 on"),

@@ -39,7 +39,7 @@ struct broker_config {
     char *config_black_list;                     /* keys that code 25 may not change, separated by ';' */
     char *admin_group;                           /* ours: Unix group that may edit everything in the tree */
     /* send */
-    int32_t max_message_size, max_topic_length;
+    int32_t max_message_size;
     bool reject_transaction_message;
     int64_t start_accept_send_request_time_stamp;
     /* pull */
@@ -51,7 +51,7 @@ struct broker_config {
     int32_t max_held_pulls;                      /* ours */
     bool use_server_side_reset_offset;
     bool enable_property_filter;                 /* no row: there is no SQL filter yet, so it stays false */
-    int32_t flush_consumer_offset_interval, channel_expired_timeout, subscription_expired_timeout;
+    int32_t flush_consumer_offset_interval, channel_expired_timeout;
     /* retry and delay */
     char *message_delay_level;
     int32_t flush_delay_offset_interval;
