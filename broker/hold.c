@@ -12,7 +12,7 @@
 #define WHEEL_SLOTS 256
 #define WHEEL_MS 100
 #define PASS_EVERY 50               /* sweeps between looks at everything that is held */
-#define SCAN_MAX 64                 /* queue entries tested for one pull on one arrival; past it the pull looks itself */
+#define SCAN_MAX 64                 /* queue entries tested for one pull on one arrival; past it it looks itself */
 #define KEY_MAX (TOPIC_NAME_MAX_LONG + 4)
 
 struct held {

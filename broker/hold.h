@@ -26,12 +26,12 @@ struct held_pull {
     /* Runs on the connection's loop; owns the request then. */
     void (*again)(struct request *r);
 };
-/* Holds a kept request, which it owns from then on. Under meta_read (which keeps q). A message that came since the caller
- * looked wakes it at once. 0, or -EBUSY (maxHeldPulls are held, or the broker stops) or -ENOMEM: then the
- * request is still the caller's. */
+/* Holds a kept request, which it owns from then on. Under meta_read (which keeps q). A message that came since
+ * the caller looked wakes it at once. 0, or -EBUSY (maxHeldPulls are held, or the broker stops) or -ENOMEM: then
+ * the request is still the caller's. */
 int hold_pull(struct hold *h, struct request *kept, struct store_queue *q, const struct held_pull *p);
 
-/* Tries again everything held for a group on a topic (topic empty: on all topics): a binding went, an offset was reset. */
+/* Tries again everything held for a group on a topic (topic empty: on all): a binding went, an offset was reset. */
 void hold_wake_group(struct hold *h, struct str group, struct str topic);
 void hold_wake_topic(struct hold *h, struct str topic);      /* deleted, or its permission changed */
 int64_t hold_count(struct hold *h);

@@ -87,7 +87,8 @@ static int check_lite(struct pull *p, struct fault *f)
 {
     if (request_cmd(p->r)->code != CODE_LITE_PULL || p->conf->lite_pull_message_enable)
         return 0;
-    fault_set(f, 0, EACCES, "litePullMessageEnable=false: the broker %s serves no lite pull", p->conf->broker_name);
+    fault_set(f, 0, EACCES,
+              "litePullMessageEnable=false: the broker %s serves no lite pull", p->conf->broker_name);
     return forbid(p, FORBIDDEN_BROKER, f);
 }
 
@@ -96,10 +97,12 @@ static int check_group(struct pull *p, struct fault *f)
     p->g = meta_group(p->b->meta, CONSUMER_GROUP, p->h.group);
     if (!p->g)
         return fault_set(f, RC_SUBSCRIPTION_GROUP_NOT_EXIST, ENOENT,
-                         "there is no consumer group %.*s: make it with mkdir or mqadmin updateSubGroup", STR_ARG(p->h.group));
+                         "there is no consumer group %.*s: make it with mkdir or mqadmin updateSubGroup",
+                         STR_ARG(p->h.group));
     if (p->g->info.consume_enable)
         return 0;
-    fault_set(f, 0, EACCES, "consumption of the group %s is switched off (consumeEnable=false)", p->g->info.name);
+    fault_set(f, 0, EACCES,
+              "consumption of the group %s is switched off (consumeEnable=false)", p->g->info.name);
     return forbid(p, FORBIDDEN_GROUP, f);
 }
 
@@ -107,7 +110,8 @@ static int check_topic(struct pull *p, struct fault *f)
 {
     p->t = meta_topic(p->b->meta, p->h.topic);
     if (!p->t)
-        return fault_set(f, RC_TOPIC_NOT_EXIST, ENOENT, "there is no topic %.*s: make it with mkdir or mqadmin updateTopic",
+        return fault_set(f, RC_TOPIC_NOT_EXIST, ENOENT,
+                         "there is no topic %.*s: make it with mkdir or mqadmin updateTopic",
                          STR_ARG(p->h.topic));
     p->named = true;
     if (p->t->info.perm & 4)
@@ -131,18 +135,22 @@ static int check_queue(struct pull *p, struct fault *f)
 
     p->q = p->h.queue_id < t->read_queues ? topic_queue(p->t, p->h.queue_id) : NULL;
     if (!p->q)
-        return fault_set(f, RC_INVALID_PARAMETER, EINVAL, "topic %s has %d queues to read, so no queue %d", t->name,
+        return fault_set(f, RC_INVALID_PARAMETER, EINVAL,
+                         "topic %s has %d queues to read, so no queue %d", t->name,
                          t->read_queues, p->h.queue_id);
     if (p->h.max_messages <= 0)
-        return fault_set(f, RC_INVALID_PARAMETER, EINVAL, "maxMsgNums=%d: ask for at least one message", p->h.max_messages);
+        return fault_set(f, RC_INVALID_PARAMETER, EINVAL,
+                         "maxMsgNums=%d: ask for at least one message", p->h.max_messages);
     return 0;
 }
 
 static int check_sql(struct pull *p, struct str type, struct fault *f)
 {
-    const char *why = p->conf->enable_property_filter ? "are not served yet" : "are switched off (enablePropertyFilter=false)";
+    const char *why = p->conf->enable_property_filter ? "are not served yet" :
+                                                        "are switched off (enablePropertyFilter=false)";
 
-    return fault_set(f, RC_SYSTEM_ERROR, ENOTSUP, "filters of the type %.*s %s", (int)(type.n < 40 ? type.n : 40), type.p, why);
+    return fault_set(f, RC_SYSTEM_ERROR, ENOTSUP,
+                     "filters of the type %.*s %s", (int)(type.n < 40 ? type.n : 40), type.p, why);
 }
 
 /* The subscription that the pull brought along. */
@@ -166,15 +174,18 @@ static int heartbeat_subscription(struct pull *p, struct fault *f)
         return fault_set(f, RC_SUBSCRIPTION_NOT_EXIST, ENOENT, "no client of the group %.*s is connected",
                          STR_ARG(p->h.group));
     if (sub.broadcasting && !p->g->info.consume_broadcast_enable) {
-        fault_set(f, 0, EACCES, "the group %s may not consume by broadcast (consumeBroadcastEnable=false)", p->g->info.name);
+        fault_set(f, 0, EACCES,
+                  "the group %s may not consume by broadcast (consumeBroadcastEnable=false)", p->g->info.name);
         return forbid(p, FORBIDDEN_BROADCAST, f);
     }
     if (!sub.found)
-        return fault_set(f, RC_SUBSCRIPTION_NOT_EXIST, ENOENT, "the group %.*s does not subscribe the topic %.*s",
+        return fault_set(f, RC_SUBSCRIPTION_NOT_EXIST, ENOENT,
+                         "the group %.*s does not subscribe the topic %.*s",
                          STR_ARG(p->h.group), STR_ARG(p->h.topic));
     if (sub.version < p->h.sub_version)
         return fault_set(f, RC_SUBSCRIPTION_NOT_LATEST, ESTALE,
-                         "the pull knows a newer subscription of the group %.*s than the broker", STR_ARG(p->h.group));
+                         "the pull knows a newer subscription of the group %.*s than the broker",
+                         STR_ARG(p->h.group));
     if (sub.sql)
         return check_sql(p, str_of("SQL92"), f);
     return tag_filter_parse(&p->filter, str_of(sub.expression), f);
@@ -191,11 +202,13 @@ static int check_pull_consumer(struct pull *p, struct fault *f)
         clients_consumer_online(p->b->clients, p->h.group))
         return 0;
     return fault_set(f, RC_SUBSCRIPTION_NOT_EXIST, ENOENT,
-                     "rejectPullConsumerEnable=true: the group %.*s has no push consumer connected", STR_ARG(p->h.group));
+                     "rejectPullConsumerEnable=true: the group %.*s has no push consumer connected",
+                     STR_ARG(p->h.group));
 }
 
 static int (*const checks[])(struct pull *p, struct fault *f) = {
-    check_broker, check_lite, check_group, check_topic, check_binding, check_queue, check_subscription, check_pull_consumer,
+    check_broker,  check_lite,  check_group,        check_topic,
+    check_binding, check_queue, check_subscription, check_pull_consumer,
 };
 
 /* ---- reading ---- */
@@ -217,19 +230,19 @@ static const struct {
 };
 
 static int32_t least(int32_t a, int32_t b) { return a < b ? a : b; }
+static int32_t most(int32_t a, int32_t b) { return a > b ? a : b; }
 
 static struct store_limits limits_of(const struct pull *p)
 {
     const struct broker_config *c = p->conf;
-    int32_t bytes = p->h.max_bytes <= 0 ? INT32_MAX : p->h.max_bytes < PULL_BYTES_MIN ? PULL_BYTES_MIN : p->h.max_bytes;
-    int32_t scan = c->max_filter_message_size / QUEUE_ENTRY_SIZE;
+    int32_t bytes = p->h.max_bytes <= 0 ? INT32_MAX : most(p->h.max_bytes, PULL_BYTES_MIN);
 
     return (struct store_limits){
         .max_messages = least(p->h.max_messages, c->max_transfer_count_on_message_in_memory),
         .max_bytes = least(bytes, c->max_transfer_bytes_on_message_in_memory),
         .max_messages_cold = least(p->h.max_messages, c->max_transfer_count_on_message_in_disk),
         .max_bytes_cold = least(bytes, c->max_transfer_bytes_on_message_in_disk),
-        .max_scan = scan > p->h.max_messages ? scan : p->h.max_messages,
+        .max_scan = most(c->max_filter_message_size / QUEUE_ENTRY_SIZE, p->h.max_messages),
     };
 }
 
@@ -384,6 +397,7 @@ static void hold(struct pull *p, int64_t ms)
         .topic = p->h.topic, .queue_id = p->h.queue_id, .offset = p->h.offset, .timeout_ms = ms, .filter = &p->filter,
         .again = pull_again,
     };
+    struct str group, topic;
     int rc;
 
     if (!kept)
@@ -391,13 +405,16 @@ static void hold(struct pull *p, int64_t ms)
     what.group = command_ext(request_cmd(kept), "consumerGroup");
     rc = hold_pull(p->b->hold, kept, p->q, &what);
     if (rc) {
-        reply(kept, RC_SYSTEM_BUSY, "the broker holds as many pulls as it may (maxHeldPulls=%d)", p->conf->max_held_pulls);
+        reply(kept, RC_SYSTEM_BUSY,
+              "the broker holds as many pulls as it may (maxHeldPulls=%d)", p->conf->max_held_pulls);
         request_free(kept);
         return;
     }
     /* A reset that came between the look at it and now has not woken this pull. */
-    if (offsets_reset_waiting(p->b->offsets, str_of(p->g->info.name), str_of(p->t->info.name), p->h.queue_id, false) >= 0)
-        hold_wake_group(p->b->hold, str_of(p->g->info.name), str_of(p->t->info.name));
+    group = str_of(p->g->info.name);
+    topic = str_of(p->t->info.name);
+    if (offsets_reset_waiting(p->b->offsets, group, topic, p->h.queue_id, false) >= 0)
+        hold_wake_group(p->b->hold, group, topic);
 }
 
 /* ---- the handler ---- */
@@ -429,7 +446,8 @@ static void note_refused(const struct pull *p, const struct fault *f)
     static _Atomic int64_t last;     /* at most one line a second */
     int64_t now = mono_ms(), before = last;
 
-    if (f->rc == RC_NO_PERMISSION && p->named && now - before >= 1000 && atomic_compare_exchange_strong(&last, &before, now))
+    if (f->rc == RC_NO_PERMISSION && p->named && now - before >= 1000 &&
+        atomic_compare_exchange_strong(&last, &before, now))
         log_warn("pull of group %.*s from topic %.*s by %s refused: %s", STR_ARG(p->h.group), STR_ARG(p->h.topic),
                  conn_peer(request_conn(p->r)), f->text);
 }

@@ -14,7 +14,8 @@ int put_append(struct broker *b, struct topic *t, const struct message *m, const
     int rc;
 
     if (!q)
-        return fault_set(f, RC_INVALID_PARAMETER, EINVAL, "topic %s has %d queues, so no queue %d", t->info.name,
+        return fault_set(f, RC_INVALID_PARAMETER, EINVAL,
+                         "topic %s has %d queues, so no queue %d", t->info.name,
                          t->n_queues, m->queue_id);
     rc = n == 1 ? store_append(b->store, q, m, *tags_codes, out, f) :
                   store_append_batch(b->store, q, m, tags_codes, n, out, f);

@@ -29,7 +29,8 @@ struct missing_topic {
     char template[TOPIC_NAME_MAX_LONG + 1];
     int32_t queues, sys_flag;
 };
-/* Makes it and waits until it is on disk: not from a network loop, under no lock. 0 also when somebody else just made it. */
+/* Makes it and waits until it is on disk: not from a network loop, under no lock. 0 also when somebody else just
+ * made it. */
 int put_make_topic(struct broker *b, const struct missing_topic *m, const char *from, struct fault *f);
 /* Fills m for the retry or dead-letter topic `prefix group`; false when the name would be too long. */
 bool missing_derived(struct missing_topic *m, const char *prefix, struct str group, int32_t queues);

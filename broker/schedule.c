@@ -64,7 +64,8 @@ static int aside_properties(const struct message *m, int level, struct buf *out,
         return fault_set(f, RC_SYSTEM_BUSY, ENOMEM, "no memory to delay the message");
     if (out->n > PROPERTIES_MAX)
         return fault_set(f, RC_MESSAGE_ILLEGAL, EMSGSIZE,
-                         "the message's properties, with those that delay it, have more than %d bytes", PROPERTIES_MAX);
+                         "the message's properties, with those that delay it, have more than %d bytes",
+                         PROPERTIES_MAX);
     return 0;
 }
 
@@ -89,7 +90,8 @@ int schedule_append(struct schedule *s, const struct message *m, int level, stru
     int rc;
 
     if (!t)
-        return fault_set(f, RC_SYSTEM_ERROR, ENOENT, "the topic of delayed messages, %s, is missing", TOPIC_SCHEDULE);
+        return fault_set(f, RC_SYSTEM_ERROR, ENOENT,
+                         "the topic of delayed messages, %s, is missing", TOPIC_SCHEDULE);
     rc = aside_properties(m, level, &properties, f);
     aside.topic = str_of(t->info.name);
     aside.queue_id = level - 1;

@@ -32,8 +32,9 @@
     X("maxReconsumeTimes", "l", FIELD_I32, max_reconsume_times, false, "-2147483648") \
     X("batch", "m", FIELD_BOOL, batch, false, NULL)
 
-#define ROW_V1(name, letter, type, member, required, def) {name, type, offsetof(struct send_header, member), required, def},
-#define ROW_V2(name, letter, type, member, required, def) {letter, type, offsetof(struct send_header, member), required, def},
+#define ROW(name, type, member, required, def) {name, type, offsetof(struct send_header, member), required, def},
+#define ROW_V1(name, letter, type, member, required, def) ROW(name, type, member, required, def)
+#define ROW_V2(name, letter, type, member, required, def) ROW(letter, type, member, required, def)
 static const struct field fields_v1[] = {SEND_FIELDS(ROW_V1)};
 static const struct field fields_v2[] = {SEND_FIELDS(ROW_V2)};
 
@@ -67,7 +68,8 @@ static int admit_missing(struct send *s, struct fault *f)
         const struct group *g = meta_group(s->b->meta, CONSUMER_GROUP, group);
 
         if (!g)
-            return fault_set(f, RC_SUBSCRIPTION_GROUP_NOT_EXIST, ENOENT, "there is no consumer group %.*s", STR_ARG(group));
+            return fault_set(f, RC_SUBSCRIPTION_GROUP_NOT_EXIST, ENOENT,
+                             "there is no consumer group %.*s", STR_ARG(group));
         missing_derived(m, "", h->topic, g->info.retry_queues > 0 ? g->info.retry_queues : 1);
         m->sys_flag = h->unit_mode ? 2 : 0;         /* TopicSysFlag: a unit's subscription */
         return -ENXIO;
@@ -81,8 +83,10 @@ static int admit_missing(struct send *s, struct fault *f)
     m->kind = MISSING_PLAIN;
     m->queues = h->default_queues;
     m->sys_flag = h->unit_mode ? 1 : 0;             /* TopicSysFlag: a unit */
-    if (!str_copy(m->name, sizeof(m->name), h->topic) || !str_copy(m->template, sizeof(m->template), h->default_topic))
-        return fault_set(f, RC_INVALID_PARAMETER, EINVAL, "defaultTopic is longer than %d bytes", TOPIC_NAME_MAX_LONG);
+    if (!str_copy(m->name, sizeof(m->name), h->topic) ||
+        !str_copy(m->template, sizeof(m->template), h->default_topic))
+        return fault_set(f, RC_INVALID_PARAMETER, EINVAL,
+                         "defaultTopic is longer than %d bytes", TOPIC_NAME_MAX_LONG);
     return -ENXIO;
 }
 
@@ -93,7 +97,8 @@ static int choose_queue(struct send *s, struct fault *f)
 
     s->queue_id = s->h.queue_id;
     if (s->queue_id >= queues)
-        return fault_set(f, RC_INVALID_PARAMETER, EINVAL, "topic %s has %d queues, so no queue %d", t->name, queues,
+        return fault_set(f, RC_INVALID_PARAMETER, EINVAL,
+                         "topic %s has %d queues, so no queue %d", t->name, queues,
                          s->queue_id);
     if (s->queue_id >= 0)
         return 0;
@@ -134,20 +139,22 @@ static int32_t most_tries(const struct send *s, const struct group *g)
     return s->h.max_reconsume_times == MAX_RECONSUME_NONE ? g->info.retry_max : s->h.max_reconsume_times;
 }
 
-/* Sends to %RETRY% topics are counted; the one too many goes to %DLQ%. 0, -ENXIO or -errno as send_admit. *dead: it is. */
+/* Sends to %RETRY% topics are counted; the one too many goes to %DLQ%: *dead. 0, -ENXIO or -errno as send_admit. */
 static int admit_retry(struct send *s, bool *dead, struct fault *f)
 {
     struct str group = topic_group_of(s->h.topic);
     struct group *g = meta_group(s->b->meta, CONSUMER_GROUP, group);
 
     if (!g)
-        return fault_set(f, RC_SUBSCRIPTION_GROUP_NOT_EXIST, ENOENT, "there is no consumer group %.*s", STR_ARG(group));
+        return fault_set(f, RC_SUBSCRIPTION_GROUP_NOT_EXIST, ENOENT,
+                         "there is no consumer group %.*s", STR_ARG(group));
     /* A group with queue locks is orderly: its message was tried often enough before it came here. */
     *dead = s->h.reconsume_times > most_tries(s, g) || order_lock_any(s->b->order_locks, group);
     if (!*dead)
         return 0;
     if (!missing_derived(&s->missing, DLQ_PREFIX, group, 1))
-        return fault_set(f, RC_SYSTEM_ERROR, ENAMETOOLONG, "the name of the dead-letter topic would be too long");
+        return fault_set(f, RC_SYSTEM_ERROR, ENAMETOOLONG,
+                         "the name of the dead-letter topic would be too long");
     s->t = meta_topic(s->b->meta, str_of(s->missing.name));
     s->queue_id = 0;
     return s->t ? 0 : -ENXIO;
@@ -179,7 +186,8 @@ static int check_transaction(const struct send *s, const struct send_props *p, i
     if (!asked && type != SYSFLAG_TRANS_PREPARED && type != SYSFLAG_TRANS_ROLLBACK)
         return 0;
     if (s->conf->reject_transaction_message)
-        return fault_set(f, RC_NO_PERMISSION, EACCES, "rejectTransactionMessage=true: the broker %s takes no transactions",
+        return fault_set(f, RC_NO_PERMISSION, EACCES,
+                         "rejectTransactionMessage=true: the broker %s takes no transactions",
                          s->conf->broker_name);
     /* Clients try NO_PERMISSION again on another broker, this code they report at once. */
     return fault_set(f, RC_MESSAGE_ILLEGAL, ENOTSUP, "transactional messages are not served yet");
@@ -198,13 +206,15 @@ static int check_timer(const struct send_props *p, int level, struct fault *f)
     else if (p->timer_delay_ms.n)
         text = p->timer_delay_ms, add = now;
     if (str_i64(text, &due) || __builtin_mul_overflow(due, unit, &due) || __builtin_add_overflow(due, add, &due))
-        return fault_set(f, RC_MESSAGE_ILLEGAL, EINVAL, "the delivery time \"%.*s\" is not a number of its unit",
+        return fault_set(f, RC_MESSAGE_ILLEGAL, EINVAL,
+                         "the delivery time \"%.*s\" is not a number of its unit",
                          (int)(text.n < 40 ? text.n : 40), text.p);
     if (due > now)
         return fault_set(f, RC_MESSAGE_ILLEGAL, ENOTSUP,
                          "messages with a delivery time are not served yet; delay levels (DELAY) are");
     if (p->timer_del_uniqkey.n)
-        return fault_set(f, RC_MESSAGE_ILLEGAL, EINVAL, "the delivery time of the message to be cancelled is over");
+        return fault_set(f, RC_MESSAGE_ILLEGAL, EINVAL,
+                         "the delivery time of the message to be cancelled is over");
     return 0;
 }
 
@@ -224,13 +234,16 @@ static int check_message(const struct send *s, const struct send_props *p, int l
     if (!body.n)
         return fault_set(f, RC_MESSAGE_ILLEGAL, EINVAL, "the message has no body");
     if (body.n > (size_t)s->conf->max_message_size)
-        return fault_set(f, RC_MESSAGE_ILLEGAL, EMSGSIZE, "the message body has %zu bytes, maxMessageSize=%d", body.n,
+        return fault_set(f, RC_MESSAGE_ILLEGAL, EMSGSIZE,
+                         "the message body has %zu bytes, maxMessageSize=%d", body.n,
                          s->conf->max_message_size);
     if (wants_key(s->t) && !str_trim(p->keys).n)
-        return fault_set(f, RC_MESSAGE_ILLEGAL, EINVAL, "topic %s keeps the newest message of each key: the message needs KEYS",
+        return fault_set(f, RC_MESSAGE_ILLEGAL, EINVAL,
+                         "topic %s keeps the newest message of each key: the message needs KEYS",
                          s->t->info.name);
     if (p->inner_num.n || (s->h.sys_flag & SYSFLAG_INNER_BATCH))
-        return fault_set(f, RC_MESSAGE_ILLEGAL, EINVAL, "the message says it is a batch inside, which topic %s does not take",
+        return fault_set(f, RC_MESSAGE_ILLEGAL, EINVAL,
+                         "the message says it is a batch inside, which topic %s does not take",
                          s->t->info.name);
     if ((rc = check_transaction(s, p, level, f)))
         return rc;

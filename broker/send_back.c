@@ -41,7 +41,8 @@ static int read_group(struct back *k, struct fault *f)
     struct group *g = meta_group(k->b->meta, CONSUMER_GROUP, k->h.group);
 
     if (!g)
-        return fault_set(f, RC_SUBSCRIPTION_GROUP_NOT_EXIST, ENOENT, "there is no consumer group %.*s", STR_ARG(k->h.group));
+        return fault_set(f, RC_SUBSCRIPTION_GROUP_NOT_EXIST, ENOENT,
+                         "there is no consumer group %.*s", STR_ARG(k->h.group));
     if (!(conf->broker_permission & 2))
         return fault_set(f, RC_NO_PERMISSION, EACCES, "brokerPermission=%d: the broker %s takes no messages",
                          conf->broker_permission, conf->broker_name);
@@ -97,23 +98,30 @@ static int back_properties(const struct message *m, int32_t level, struct buf *o
     if (buf_failed(out))
         return fault_set(f, RC_SYSTEM_BUSY, ENOMEM, "no memory to send the message back");
     if (out->n > PROPERTIES_MAX)
-        return fault_set(f, RC_MESSAGE_ILLEGAL, EMSGSIZE, "the message's properties, with those of a retry, have more than %d bytes",
+        return fault_set(f, RC_MESSAGE_ILLEGAL, EMSGSIZE,
+                         "the message's properties, with those of a retry, have more than %d bytes",
                          PROPERTIES_MAX);
     return 0;
 }
 
+static int32_t retry_level(int32_t times)
+{
+    return times < INT32_MAX - FIRST_RETRY_LEVEL ? FIRST_RETRY_LEVEL + times : INT32_MAX;
+}
+
 /* Stores m again, for the topic and delay that its tries so far ask for. */
-static int put_back(struct back *k, const char *from, struct message *m, struct buf *properties, struct store_put *put,
-                    struct fault *f)
+static int put_back(struct back *k, const char *from, struct message *m, struct buf *properties,
+                    struct store_put *put, struct fault *f)
 {
     bool dead = k->h.delay_level < 0 || m->reconsume_times >= k->retry_max;
     int32_t level = dead ? 0 : k->h.delay_level, queues;
     int rc;
 
     if (!dead && level == 0)
-        level = m->reconsume_times < INT32_MAX - FIRST_RETRY_LEVEL ? FIRST_RETRY_LEVEL + m->reconsume_times : INT32_MAX;
+        level = retry_level(m->reconsume_times);
     if (!missing_derived(&k->to, dead ? DLQ_PREFIX : RETRY_PREFIX, k->h.group, dead ? 1 : k->retry_queues))
-        return fault_set(f, RC_SYSTEM_ERROR, ENAMETOOLONG, "the name of the topic to send back to would be too long");
+        return fault_set(f, RC_SYSTEM_ERROR, ENAMETOOLONG,
+                         "the name of the topic to send back to would be too long");
     k->to.sys_flag = k->h.unit_mode && !dead ? 2 : 0;        /* TopicSysFlag: a unit's subscription */
     if ((rc = ready_topic(k, from, &queues, f)) || (rc = back_properties(m, level, properties, f)))
         return rc;

@@ -25,12 +25,14 @@ static int count_items(struct str body, struct fault *f)
 
     while ((rc = batch_next(body, &pos, &item)) > 0) {
         if (++n > BATCH_MAX)
-            return fault_set(f, RC_MESSAGE_ILLEGAL, EBADMSG, "a batch may hold %d messages, this one holds more", BATCH_MAX);
+            return fault_set(f, RC_MESSAGE_ILLEGAL, EBADMSG,
+                             "a batch may hold %d messages, this one holds more", BATCH_MAX);
         if (!item.body.n)
             return fault_set(f, RC_MESSAGE_ILLEGAL, EBADMSG, "message %d of the batch has no body", n);
     }
     if (rc || !n)
-        return fault_set(f, RC_MESSAGE_ILLEGAL, EBADMSG, "the batch is broken after %d messages, at byte %zu of %zu", n,
+        return fault_set(f, RC_MESSAGE_ILLEGAL, EBADMSG,
+                         "the batch is broken after %d messages, at byte %zu of %zu", n,
                          pos, body.n);
     return n;
 }

@@ -43,7 +43,8 @@ static const struct known *known_find(struct str name)
 
 static int too_long(struct fault *f)
 {
-    return fault_set(f, RC_MESSAGE_ILLEGAL, EMSGSIZE, "the message's properties, with those the broker adds, have more than %d bytes",
+    return fault_set(f, RC_MESSAGE_ILLEGAL, EMSGSIZE,
+                     "the message's properties, with those the broker adds, have more than %d bytes",
                      PROPERTIES_MAX);
 }
 
@@ -86,7 +87,8 @@ int send_props_read(struct send_props *p, struct str properties, bool dead, stru
 
 #define PUT(p, name, value) entry_put(p, str_n(name, sizeof(name) - 1), value)
 
-int send_props_finish(struct send_props *p, const struct broker_config *conf, struct str uniq_key, bool dead, struct fault *f)
+int send_props_finish(struct send_props *p, const struct broker_config *conf, struct str uniq_key, bool dead,
+                      struct fault *f)
 {
     bool ok = PUT(p, "MSG_REGION", str_of(conf->region_id)) &&
               PUT(p, "TRACE_ON", conf->trace_on ? str_n("true", 4) : str_n("false", 5)) &&

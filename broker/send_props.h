@@ -21,6 +21,7 @@ struct send_props {
  * where DELAY is -1. */
 int send_props_read(struct send_props *p, struct str properties, bool dead, struct fault *f);
 /* Adds what the broker adds: MSG_REGION, TRACE_ON, CLUSTER, and UNIQ_KEY when it was missing. The same dead. */
-int send_props_finish(struct send_props *p, const struct broker_config *conf, struct str uniq_key, bool dead, struct fault *f);
+int send_props_finish(struct send_props *p, const struct broker_config *conf, struct str uniq_key, bool dead,
+                      struct fault *f);
 
 #endif
