@@ -59,6 +59,8 @@ void mark_dirty(struct store *s, struct store_queue *q)
 
 static void writes_off(struct store *s, const struct fault *why)
 {
+    if (why->err == ENOMEM || why->err == EMFILE || why->err == ENFILE)
+        return;                          /* this message's trouble, not the disk's */
     if (s->writes == WRITES_ON)
         log_error("store: writes are off: %s", why->text);
     s->writes = WRITES_OFF;

@@ -52,15 +52,18 @@ int store_open(const struct store_conf *conf, struct store **out, struct fault *
 int store_close(struct store *s);
 
 /* The queue, made in memory when new (its files come with the first append). The handle is
- * stable until store_delete_topic of its topic or store_close. NULL without memory. Any thread. */
+ * stable until store_close; after store_delete_topic of its topic it takes and gives nothing more. NULL without
+ * memory, for a number below 0, and for a topic that cannot be a directory's name. Any thread. What a queue's files
+ * hold is looked up when it is first used: that call reads a few blocks of the disk. */
 struct store_queue *store_queue(struct store *s, struct str topic, int32_t queue_id);
 /* The same, but NULL when it neither exists in memory nor on disk. */
 struct store_queue *store_queue_find(struct store *s, struct str topic, int32_t queue_id);
-/* Calls each(arg, topic, queue_id) for every queue that exists; any thread; not while holding locks that an append may need. */
+/* Calls each(arg, topic, queue_id) for every queue that exists; any thread; not while holding locks that an append
+ * may need. each may use handles, but neither make, find nor delete queues. */
 void store_each_queue(struct store *s, void (*each)(void *arg, struct str topic, int32_t queue_id), void *arg);
-/* Removes the topic's consume queues, memory and files. The messages stay in the log until they expire.
- * Handles of its queues become invalid after all store_get results on them are released: the caller sees
- * to it that none is used. */
+/* Removes the topic's consume queues: files now, the handles' memory (some 250 bytes a queue) with store_close, so
+ * that a thread still reading with one is safe. The messages stay in the log until they expire. 0 or -errno;
+ * -EINVAL for what cannot be a topic's name. Waits for the disk. */
 int store_delete_topic(struct store *s, struct str topic);
 
 /* ---- append ---- */
@@ -71,17 +74,21 @@ struct store_put {
     int64_t end;                 /* log offset after the record: what to wait for with store_when_flushed */
     uint32_t size;
 };
-/* Appends m to queue q. Set by the store: queue_offset, physical_offset, store_timestamp (of the record;
- * m itself is not changed), body_crc. tags_code goes into the consume queue. After it returns the
- * message is readable. 0; -EMSGSIZE (body over max_message_size, properties over PROPERTIES_MAX, or larger
- * than a log file); -ENOSPC, -EIO (writes are off: f says why and until when). */
+/* Appends m to queue q. Set by the store: topic and queue_id (the queue's), queue_offset, physical_offset,
+ * store_timestamp (of the record; m itself is not changed), body_crc. tags_code goes into the consume queue; in
+ * SCHEDULE_TOPIC_XXXX, for a message with the DELAY property, the time of delivery does. Prepared and rolled back
+ * messages (sys_flag) get no place in the queue. After it returns the message is readable. 0; -EMSGSIZE (body over
+ * max_message_size, properties over PROPERTIES_MAX, or larger than a log file); -ENOENT (the topic was deleted);
+ * -ENOSPC and others (no room, read-only: writes are off, and are tried again once a second when asked); -EIO (a
+ * sync failed: writes are off until a restart). f has the sentence. */
 int store_append(struct store *s, struct store_queue *q, const struct message *m, int64_t tags_code,
                  struct store_put *out, struct fault *f);
 /* n messages of one queue, consecutive in log and queue, all or none. out[n]. */
 int store_append_batch(struct store *s, struct store_queue *q, const struct message *m, const int64_t *tags_codes,
                        int n, struct store_put *out, struct fault *f);
 /* Calls cb(arg, ok) once the log is on disk up to offset end; at once (before it returns, true) when it already is.
- * ok false: the disk failed or timeout_ms passed (FLUSH_DISK_TIMEOUT). On the flush thread. One sync serves all that wait. */
+ * ok false: the disk failed or timeout_ms passed (FLUSH_DISK_TIMEOUT). Once each, on a thread of the store, with no
+ * lock held; it must not wait. One sync serves all that wait. True when cb was called before the return. */
 bool store_when_flushed(struct store *s, int64_t end, int timeout_ms, void (*cb)(void *arg, bool ok), void *arg);
 
 /* ---- read ---- */
@@ -100,7 +107,8 @@ enum store_status {            /* Apache's GetMessageStatus, by the same names *
 struct store_filter {          /* both may be NULL */
     /* By what the queue entry holds; false: not wanted. */
     bool (*by_tags_code)(void *arg, int64_t tags_code);
-    /* By the record itself; called only for entries that passed the first. */
+    /* By the record itself; called only for entries that passed the first. It reads the record, cold or not:
+     * store_get with it belongs on a worker when the offset may be cold. */
     bool (*by_record)(void *arg, const char *record, uint32_t size);
     void *arg;
 };
@@ -120,15 +128,15 @@ struct store_result {              /* malloc'd by store_get, given back by store
     bool cold;                     /* some of it may not be in memory: touch it on a worker before sending */
     int n_iov;                     /* adjacent records are one extent */
     struct iovec *iov;             /* into the mapped log */
-    int64_t last_store_timestamp;  /* of the last message given */
+    int64_t last_store_timestamp;  /* of the last message given; 0 when cold */
 };
 
 /* Messages of q from queue offset `offset` on. Status and next_begin as Apache's getMessage has them.
  * NULL only without memory. Any thread. */
 struct store_result *store_get(struct store *s, struct store_queue *q, int64_t offset,
                                const struct store_limits *limits, const struct store_filter *filter);
-/* The record at a commit log offset (size 0: read it from the record), as one extent, or -ENOENT when no
- * record starts there any more or yet. Result in *out, to be released. Any thread. */
+/* The record at a commit log offset (size 0: read it from the record), as one extent, or -ENOENT when no whole
+ * record starts there any more or yet. Result in *out, to be released. Reads the record: may wait for the disk. */
 int store_read(struct store *s, int64_t physical_offset, uint32_t size, struct store_result **out);
 void store_touch(const struct store_result *r);    /* brings its pages into memory; may wait for the disk */
 void store_release(void *result);                  /* a struct store_result; NULL is allowed. Any thread. */

@@ -1,0 +1,256 @@
+/* Disks that fail: no room, no fallocate, a sync that fails or hangs. The calls are
+ * replaced by this program's own, which do what the test says. Rows: R-STORE-26. */
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+
+#include "tests/unit/store_help.h"
+#include "tests/unit/tap.h"
+
+static _Atomic int sync_error, sync_calls, reserve_error;
+static pthread_mutex_t hang = PTHREAD_MUTEX_INITIALIZER;     /* who holds it makes syncs hang */
+
+int msync(void *p, size_t n, int flags)
+{
+    static int (*real)(void *, size_t, int);
+
+    if (!real)
+        real = (int (*)(void *, size_t, int))dlsym(RTLD_NEXT, "msync");
+    sync_calls++;
+    pthread_mutex_lock(&hang);
+    pthread_mutex_unlock(&hang);
+    if (sync_error) {
+        errno = sync_error;
+        return -1;
+    }
+    return real(p, n, flags);
+}
+
+int fallocate(int fd, int mode, off_t at, off_t n)
+{
+    static int (*real)(int, int, off_t, off_t);
+
+    if (!real)
+        real = (int (*)(int, int, off_t, off_t))dlsym(RTLD_NEXT, "fallocate");
+    if (reserve_error) {
+        errno = reserve_error;
+        return -1;
+    }
+    return real(fd, mode, at, n);
+}
+
+struct told {
+    pthread_mutex_t lock;
+    pthread_cond_t change;
+    int yes, no;
+};
+
+static void told(void *arg, bool good)
+{
+    struct told *t = arg;
+
+    pthread_mutex_lock(&t->lock);
+    if (good)
+        t->yes++;
+    else
+        t->no++;
+    pthread_cond_signal(&t->change);
+    pthread_mutex_unlock(&t->lock);
+}
+
+static void wait_told(struct told *t, int n)
+{
+    pthread_mutex_lock(&t->lock);
+    while (t->yes + t->no < n)
+        pthread_cond_wait(&t->change, &t->lock);
+    pthread_mutex_unlock(&t->lock);
+}
+
+#define TOLD {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0}
+
+/* A full disk, as an unprivileged process can have it: files may not grow past a limit. */
+static void test_no_room(void)
+{
+    struct store_conf conf = test_conf();
+    struct store *s;
+    struct store_queue *q;
+    struct store_put put;
+    struct store_stats st;
+    struct fault f = {0};
+    struct rlimit old, small;
+    struct message m = {.body = str_of("x")};
+    int64_t n, bad;
+    char body[512], props[128];
+    int rc = 0;
+
+    conf.commit_log_file_size = 1 << 20;
+    s = test_open(&conf);
+    q = store_queue(s, str_of("TopicA"), 0);
+    for (int i = 0; i < 10; i++)
+        test_append(s, q, i, &put);
+    getrlimit(RLIMIT_FSIZE, &old);
+    small = (struct rlimit){.rlim_cur = 100000, .rlim_max = old.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &small);
+    for (n = 10; n < 100000 && !rc; n++) {
+        m = test_message(n, body, props);
+        rc = store_append(s, q, &m, 0, &put, &f);
+    }
+    n--;
+    ok(rc < 0 && rc != -EMSGSIZE, "no room for the next file: refused, %s", f.text);
+    store_stats(s, &st);
+    ok(!st.writable && st.why_not[0] && st.append_refused > 0, "the state says so: %s", st.why_not);
+    is_int(store_append(s, q, &m, 0, &put, &f) < 0, 1, "and so does the next append");
+    is_int(test_read_all(s, q, 0, &bad), n, "all that was taken can be read");
+    is_int(bad, 0, "and is right");
+    setrlimit(RLIMIT_FSIZE, &old);
+    for (int i = 0; i < 100 && (rc = store_append(s, q, &m, 0, &put, &f)); i++)
+        usleep(50000);
+    is_int(rc, 0, "with room again, writes are on again by themselves");
+    is_int(put.queue_offset, n, "with the next offset");
+    store_stats(s, &st);
+    ok(st.writable && !st.why_not[0], "and the state says so");
+    test_close(s);
+    test_clean(&conf);
+}
+
+/* Queue files have no room either, and the log file has: the message must not be in the log then. */
+static void test_no_room_for_queue(void)
+{
+    struct store_conf conf = test_conf();
+    struct store *s = test_open(&conf);
+    struct store_queue *q = store_queue(s, str_of("TopicA"), 0);
+    struct store_put put;
+    struct store_stats before, after;
+    int64_t bad;
+    int rc = 1;
+
+    test_append(s, q, 0, &put);
+    store_stats(s, &before);
+    reserve_error = ENOSPC;
+    ok(test_append(s, store_queue(s, str_of("TopicB"), 0), 0, &put) == -ENOSPC, "no room for a new queue's file");
+    store_stats(s, &after);
+    is_int(after.log_max, before.log_max, "nothing was written to the log");
+    reserve_error = 0;
+    for (int i = 0; i < 100 && (rc = test_append(s, store_queue(s, str_of("TopicB"), 0), 0, &put)); i++)
+        usleep(50000);
+    ok(rc == 0 && put.queue_offset == 0, "with room again it is message 0");
+    is_int(test_read_all(s, q, 0, &bad) + bad, 1, "the other queue is as it was");
+    test_close(s);
+    test_clean(&conf);
+}
+
+/* A file system without fallocate: the files are filled with zeros, so they take their room all the same. */
+static void test_no_fallocate(void)
+{
+    struct store_conf conf = test_conf();
+    struct store *s;
+    struct store_queue *q;
+    struct store_put put;
+    struct stat st;
+    char path[256];
+    int64_t bad;
+
+    reserve_error = EOPNOTSUPP;
+    s = test_open(&conf);
+    q = store_queue(s, str_of("TopicA"), 0);
+    for (int i = 0; i < 500; i++)
+        test_append(s, q, i, &put);
+    ok(test_read_all(s, q, 0, &bad) == 500 && bad == 0, "a store without fallocate");
+    snprintf(path, sizeof path, "%s/commitlog/00000000000000000000", conf.root);
+    ok(stat(path, &st) == 0 && st.st_blocks * 512 >= 65536, "its log files have all their blocks");
+    test_close(s);
+    s = test_open(&conf);
+    q = store_queue(s, str_of("TopicA"), 0);
+    ok(test_read_all(s, q, 0, &bad) == 500 && bad == 0, "after a restart too");
+    test_close(s);
+    reserve_error = 0;
+    test_clean(&conf);
+}
+
+/* After a failed sync nobody knows what the disk holds: nothing more is promised, reads go on. */
+static void test_sync_fails(void)
+{
+    struct store_conf conf = test_conf();
+    struct told t = TOLD;
+    struct store *s;
+    struct store_queue *q;
+    struct store_put put;
+    struct store_stats st;
+    struct fault f = {0};
+    struct message m = {.body = str_of("x")};
+    int64_t bad;
+    char path[256];
+
+    conf.flush_interval_ms = conf.flush_queue_interval_ms = 60000;
+    s = test_open(&conf);
+    q = store_queue(s, str_of("TopicA"), 0);
+    for (int i = 0; i < 10; i++)
+        test_append(s, q, i, &put);
+    sync_error = EIO;
+    store_when_flushed(s, put.end, 10000, told, &t);
+    wait_told(&t, 1);
+    is_int(t.no, 1, "a sync that fails is told");
+    sync_error = 0;
+    store_when_flushed(s, put.end, 10000, told, &t);
+    wait_told(&t, 2);
+    is_int(t.no, 2, "a later one that would succeed proves nothing");
+    ok(store_append(s, q, &m, 0, &put, &f) == -EIO, "writes are off: %s", f.text);
+    store_stats(s, &st);
+    ok(!st.writable && strstr(st.why_not, "sync"), "the state says so: %s", st.why_not);
+    ok(test_read_all(s, q, 0, &bad) == 10 && bad == 0, "reads go on");
+    ok(store_close(s) < 0, "the close says it was not clean");
+    snprintf(path, sizeof path, "%s/abort", conf.root);
+    is_int(access(path, F_OK), 0, "and leaves abort for the next start");
+    s = test_open(&conf);
+    q = store_queue(s, str_of("TopicA"), 0);
+    ok(test_read_all(s, q, 0, &bad) == 10 && bad == 0 && test_append(s, q, 10, &put) == 0, "which writes again");
+    test_close(s);
+    test_clean(&conf);
+}
+
+/* A disk that hangs: who waits is told in time, and appends and reads go on. */
+static void test_sync_hangs(void)
+{
+    struct store_conf conf = test_conf();
+    struct told t = TOLD;
+    struct store *s;
+    struct store_queue *q;
+    struct store_put put;
+    int64_t bad;
+    int before;
+
+    conf.flush_interval_ms = conf.flush_queue_interval_ms = 60000;
+    s = test_open(&conf);
+    q = store_queue(s, str_of("TopicA"), 0);
+    test_append(s, q, 0, &put);
+    before = sync_calls;
+    pthread_mutex_lock(&hang);
+    store_when_flushed(s, put.end, 50, told, &t);
+    wait_told(&t, 1);
+    ok(t.no == 1 && sync_calls > before, "the sync hangs: who waited 50 ms is told");
+    for (int i = 1; i < 10; i++)
+        test_append(s, q, i, &put);
+    ok(test_read_all(s, q, 0, &bad) == 10 && bad == 0, "appends and reads go on meanwhile");
+    store_when_flushed(s, put.end, 60000, told, &t);
+    pthread_mutex_unlock(&hang);
+    wait_told(&t, 2);
+    is_int(t.yes, 1, "who waits longer is told when it is done");
+    test_close(s);
+    test_clean(&conf);
+}
+
+int main(void)
+{
+    signal(SIGXFSZ, SIG_IGN);
+    test_no_room();
+    test_no_room_for_queue();
+    test_no_fallocate();
+    test_sync_fails();
+    test_sync_hangs();
+    return tap_done();
+}
