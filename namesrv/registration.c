@@ -155,24 +155,78 @@ static int decode_topics(struct registration *r, struct str json)
     return rc;
 }
 
-static int decode_mapping(struct registration *r, struct str json)
+/* TopicQueueMappingInfo; what a broker leaves out has the class's default. */
+struct mapping_info {
+    struct str topic, broker, scope, ids;
+    int32_t queues;
+    int64_t epoch;
+    bool dirty;
+};
+
+static int decode_mapping_info(struct arena *a, struct str json, struct mapping_info *i)
 {
-    struct mapping_row *row = add_mapping(r);
     struct members m;
     struct str key, value;
     int rc;
 
-    if (!row)
-        return -ENOMEM;
     if (members_open(&m, json, '{'))
         return -EBADMSG;
-    row->json = json;
     while ((rc = members_next(&m, &key, &value)) > 0) {
-        struct str *to = token_is(key, "topic") ? &row->topic : token_is(key, "bname") ? &row->broker : NULL;
-        if (to && token_str(&r->arena, value, to))
+        struct str *to = token_is(key, "topic") ? &i->topic : token_is(key, "bname") ? &i->broker :
+                         token_is(key, "scope") ? &i->scope : NULL;
+        if ((to && token_str(a, value, to)) || (token_is(key, "totalQueues") && token_i32(value, &i->queues)) ||
+            (token_is(key, "epoch") && token_i64(value, &i->epoch)))
             return -EBADMSG;
+        if (token_is(key, "dirty"))
+            i->dirty = str_is(value, "true");
+        if (token_is(key, "currIdMap") && !token_null(value))
+            i->ids = value;
     }
-    return rc ? rc : row->topic.n && row->broker.n ? 0 : -EBADMSG;
+    return rc;
+}
+
+/* In the order and fullness in which Apache would write it. */
+static void write_mapping_info(struct arena *a, const struct mapping_info *i, struct buf *out)
+{
+    struct json *ids;
+    struct json_writer w;
+
+    jw_init(&w, out, false);
+    jw_object(&w);
+    jw_kstr(&w, "bname", i->broker);
+    jw_key(&w, "currIdMap");
+    if (json_parse(a, i->ids, &ids) == 0 && ids->type == JSON_OBJECT)
+        jw_value(&w, ids);
+    else
+        out->failed = true;
+    jw_kbool(&w, "dirty", i->dirty);
+    jw_kint(&w, "epoch", i->epoch);
+    jw_kstr(&w, "scope", i->scope);
+    jw_kstr(&w, "topic", i->topic);
+    jw_kint(&w, "totalQueues", i->queues);
+    jw_object_end(&w);
+}
+
+static int decode_mapping(struct registration *r, struct str json)
+{
+    struct mapping_info i = {.scope = {"__global__", 10}, .ids = {"{}", 2}};
+    struct mapping_row *row = add_mapping(r);
+    struct buf text = {0};
+    int rc;
+
+    if (!row)
+        return -ENOMEM;
+    rc = decode_mapping_info(&r->arena, json, &i);
+    if (rc || !i.topic.n || !i.broker.n)
+        return rc ? rc : -EBADMSG;
+    write_mapping_info(&r->arena, &i, &text);
+    if (!buf_failed(&text)) {
+        row->topic = i.topic;
+        row->broker = i.broker;
+        row->json = str_n(arena_dup(&r->arena, text.p, text.n), text.n);
+    }
+    buf_free(&text);
+    return row->json.p ? 0 : -EBADMSG;
 }
 
 static int decode_mappings(struct registration *r, struct str json)

@@ -24,7 +24,7 @@ struct topic_row {
 
 struct mapping_row {                 /* TopicQueueMappingInfo of a static topic */
     struct str topic, broker;
-    struct str json;                 /* the whole, as it came */
+    struct str json;                 /* the whole, as Apache would write it */
 };
 
 struct registration {

@@ -249,7 +249,7 @@ static void make_compressed(struct buf *out)
     put_part(&plain, "zb 2 2 6 MULTI_TAG");
     put_part(&plain, "[\"10.0.0.1:7000\"]");
     buf_be32(&plain, 1);
-    put_part(&plain, "{\"bname\":\"bk1\",\"currIdMap\":{0:5},\"dirty\":false,\"epoch\":7,\"scope\":\"__global__\",\"topic\":\"zb\",\"totalQueues\":1}");
+    put_part(&plain, "{\"topic\":\"zb\",\"bname\":\"bk1\",\"totalQueues\":1,\"epoch\":7,\"currIdMap\":{0:5}}");
     n = compressBound(plain.n);
     buf_reset(out);
     compress2((unsigned char *)buf_room(out, n), &n, (unsigned char *)plain.p, plain.n, 9);
