@@ -29,14 +29,12 @@ static int take_snapshot(struct at *a, const struct row *row, struct tree_handle
     return 0;
 }
 
-/* A handle on a node whose parameters are loaded. */
-static int handle_new(struct tree *t, struct at *a, struct tree_node *n, int flags, struct tree_handle **out)
+static struct tree_handle *handle_alloc(struct tree *t, struct tree_node *n, int flags)
 {
     struct tree_handle *h = calloc(1, sizeof *h);
-    int rc;
 
     if (!h)
-        return -ENOMEM;
+        return NULL;
     h->t = t;
     h->keepers = 1;
     h->n = n;
@@ -50,11 +48,38 @@ static int handle_new(struct tree *t, struct at *a, struct tree_node *n, int fla
         h->next->here = &h->next;
     t->handles = h;
     pthread_mutex_unlock(&t->handles_lock);
+    return h;
+}
+
+/* A handle on a node whose parameters are loaded. */
+static int handle_new(struct tree *t, struct at *a, struct tree_node *n, int flags, struct tree_handle **out)
+{
+    struct tree_handle *h = handle_alloc(t, n, flags);
+    int rc;
+
+    if (!h)
+        return -ENOMEM;
     rc = wants_read(flags) ? take_snapshot(a, n->row, h) : 0;
     if (rc) {
         tree_file_close(h);
         return rc;
     }
+    *out = h;
+    return 0;
+}
+
+static int scratch_open(struct tree *t, struct tree_node *n, int flags, struct tree_handle **out)
+{
+    struct scratch *f = tree_scratch(t, n);
+    struct tree_handle *h = f ? handle_alloc(t, n, flags) : NULL;
+
+    if (!h) {
+        scratch_done(&t->scratches, &t->nodes, f);
+        return f ? -ENOMEM : -ESTALE;
+    }
+    h->scratch = f;
+    if (flags & O_TRUNC)
+        scratch_resize(&t->scratches, f, 0);
     *out = h;
     return 0;
 }
@@ -67,6 +92,8 @@ int tree_file_open(struct tree *t, struct tree_node *n, int flags, const struct 
 
     if (n->row->kind != ROW_FILE)
         return n->row->kind == ROW_DIR ? -EISDIR : -ELOOP;
+    if (n->row == &scratch_row)
+        return scratch_open(t, n, flags, out);
     if (wants_write(flags) && !n->row->set) {
         fault_set(&f, RC_NO_PERMISSION, EPERM, "this file can only be read");
         return tree_refused(t, n, str_of(""), who, &f, -EPERM);
@@ -92,11 +119,12 @@ void tree_file_close(struct tree_handle *h)
     if (h->fd >= 0)
         close(h->fd);
     buf_free(&h->text);
+    scratch_done(&h->t->scratches, &h->t->nodes, h->scratch);
     tree_forget(h->t, h->n, 1);
     free(h);
 }
 
-bool tree_file_needs_room(const struct tree_handle *h) { return h->fd >= 0; }
+bool tree_file_needs_room(const struct tree_handle *h) { return h->fd >= 0 || h->scratch; }
 
 ssize_t tree_file_read(struct tree_handle *h, char *buf, size_t n, int64_t at, const char **p)
 {
@@ -105,6 +133,10 @@ ssize_t tree_file_read(struct tree_handle *h, char *buf, size_t n, int64_t at, c
 
     if (at < 0)
         return -EINVAL;
+    if (h->scratch) {
+        *p = buf;
+        return scratch_read(&h->t->scratches, h->scratch, buf, n, at);
+    }
     if (at >= size)
         return 0;
     if ((int64_t)n > size - at)
@@ -154,6 +186,8 @@ ssize_t tree_file_write(struct tree_handle *h, const char *p, size_t n, int64_t 
 
     if (!wants_write(h->flags))
         return -EBADF;
+    if (h->scratch)
+        return scratch_write(&h->t->scratches, h->scratch, p, n, at, h->flags & O_APPEND);
     if (n > TREE_VALUE_MAX)
         rc = fault_set(&f, RC_INVALID_PARAMETER, EFBIG, "a value has at most %d bytes", TREE_VALUE_MAX);
     else if (at != 0 && !(h->flags & O_APPEND))
@@ -228,6 +262,27 @@ int tree_mkdir(struct tree *t, struct tree_node *dir, struct str name, const str
     return rc ? tree_refused(t, dir, name, who, &f, rc) : 0;
 }
 
+/* An editor's file, where it may have one. */
+static int make_scratch(struct tree *t, struct tree_node *dir, struct str name, int flags, const struct tree_who *who,
+                        struct tree_node **out, struct tree_attr *attr, struct tree_handle **handle)
+{
+    struct scratch *f;
+    int rc = scratch_make(&t->scratches, &t->nodes, dir, name, who->uid, who->gid, &f);
+
+    if (rc)
+        return rc;
+    scratch_attr(&t->scratches, f, node_ino(dir->ino, name), attr);
+    *out = node_take(&t->nodes, dir, &scratch_row, name);
+    rc = *out ? scratch_open(t, *out, flags, handle) : -ENOMEM;
+    if (rc) {
+        scratch_remove(&t->scratches, f);
+        if (*out)
+            tree_forget(t, *out, 1);
+    }
+    scratch_done(&t->scratches, &t->nodes, f);
+    return rc;
+}
+
 int tree_file_make(struct tree *t, struct tree_node *dir, struct str name, int flags, const struct tree_who *who,
                    struct tree_node **out, struct tree_attr *attr, struct tree_handle **handle)
 {
@@ -246,6 +301,9 @@ int tree_file_make(struct tree *t, struct tree_node *dir, struct str name, int f
             (*handle)->fresh = true;
         else if (*out)
             tree_forget(t, *out, 1);
+    } else if ((rc == -ENOENT || rc == -EPERM || rc == -EINVAL) && scratch_allowed(dir->row, name)) {
+        rc = make_scratch(t, dir, name, flags, who, out, attr, handle);
+        f = (struct fault){0};
     }
     at_done(&a);
     return rc ? tree_refused(t, dir, name, who, &f, rc) : 0;

@@ -157,7 +157,7 @@ static int last_error_text(struct at *a, struct buf *out)
 }
 
 const struct row broker_rows[] = {
-    {.name = "config", .kind = ROW_DIR, .mode = 0755, .rows = config_rows, .read_help = "the configuration"},
+    {.name = "config", .kind = ROW_DIR, .mode = 0775, .rows = config_rows, .read_help = "the configuration"},
     {.name = "stats", .kind = ROW_DIR, .mode = 0755, .rows = stats_rows, .read_help = "runtime values, one a file"},
     {.name = "status", .kind = ROW_FILE, .mode = 0444, .flags = ROW_VOLATILE, .text = status_text,
      .read_help = "all runtime values in one table"},

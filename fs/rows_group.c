@@ -245,7 +245,7 @@ static const struct row offset_rows[] = {
 };
 
 static const struct row offsets_rows[] = {
-    {.name = "{topic}", .kind = ROW_DIR, .mode = 0755, .rows = offset_rows, .load = offset_topic, .next = offset_topic_next,
+    {.name = "{topic}", .kind = ROW_DIR, .mode = 0775, .rows = offset_rows, .load = offset_topic, .next = offset_topic_next,
      .read_help = "a topic in which the group has committed offsets; others can be looked up"},
     {0},
 };
@@ -479,7 +479,7 @@ static const struct row producer_rows[] = {
 };
 
 const struct row groups_rows[] = {
-    {.name = "{group}", .kind = ROW_DIR, .mode = 0755, .rows = group_rows, .load = consumer_group_load,
+    {.name = "{group}", .kind = ROW_DIR, .mode = 0775, .rows = group_rows, .load = consumer_group_load,
      .next = consumer_group_next, .make = consumer_group_make, .remove = group_remove, .chown = group_chown,
      .read_help = "a consumer group; its owner is its maintainer",
      .write_help = "`mkdir` makes it, `rmdir` removes it when no member is connected, `chown` hands it over"},
@@ -487,7 +487,7 @@ const struct row groups_rows[] = {
 };
 
 const struct row producers_rows[] = {
-    {.name = "{group}", .kind = ROW_DIR, .mode = 0755, .rows = producer_rows, .load = producer_group_load,
+    {.name = "{group}", .kind = ROW_DIR, .mode = 0775, .rows = producer_rows, .load = producer_group_load,
      .next = producer_group_next, .make = producer_group_make, .remove = group_remove, .chown = group_chown,
      .read_help = "a producer group; its owner is its maintainer", .write_help = "as for consumer groups"},
     {0},

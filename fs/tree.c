@@ -15,8 +15,10 @@ int tree_open(struct broker *b, struct tree **out, struct fault *f)
     struct tree *t = calloc(1, sizeof *t);
     int rc = t ? 0 : -ENOMEM;
 
-    if (t)
+    if (t) {
         pthread_mutex_init(&t->handles_lock, NULL);
+        scratches_open(&t->scratches);
+    }
     if (!rc)
         rc = users_open(&t->users);
     if (!rc)
@@ -42,6 +44,7 @@ void tree_close(struct tree *t)
         tree_file_close(t->handles);
     }
     pthread_mutex_destroy(&t->handles_lock);
+    scratches_close(&t->scratches, &t->nodes);
     node_table_close(&t->nodes);
     last_errors_close(t->errors);
     users_close(t->users);
@@ -203,6 +206,29 @@ int at_attr(struct at *a, const struct row *row, uint64_t ino, struct tree_attr 
 
 /* ---- names ---- */
 
+static int lookup_scratch(struct tree *t, struct tree_node *dir, struct str name, struct tree_node **out, struct tree_attr *attr)
+{
+    struct scratch *f = scratch_allowed(dir->row, name) ? scratch_find(&t->scratches, dir, name) : NULL;
+
+    if (!f)
+        return -ENOENT;
+    scratch_attr(&t->scratches, f, node_ino(dir->ino, name), attr);
+    scratch_done(&t->scratches, &t->nodes, f);
+    *out = node_take(&t->nodes, dir, &scratch_row, name);
+    return *out ? 0 : -ENOMEM;
+}
+
+static int scratch_node_attr(struct tree *t, const struct tree_node *n, struct tree_attr *attr)
+{
+    struct scratch *f = tree_scratch(t, n);
+
+    if (!f)
+        return -ESTALE;
+    scratch_attr(&t->scratches, f, n->ino, attr);
+    scratch_done(&t->scratches, &t->nodes, f);
+    return 0;
+}
+
 int tree_lookup(struct tree *t, struct tree_node *dir, struct str name, const struct tree_who *who,
                 struct tree_node **out, struct tree_attr *attr)
 {
@@ -214,6 +240,8 @@ int tree_lookup(struct tree *t, struct tree_node *dir, struct str name, const st
         rc = at_attr(&a, row, node_ino(dir->ino, name), attr);
         if (!rc && (*out = node_take(&t->nodes, dir, row, name)) == NULL)
             rc = -ENOMEM;
+    } else if (rc == -ENOENT) {
+        rc = lookup_scratch(t, dir, name, out, attr);
     }
     at_done(&a);
     return rc;
@@ -222,8 +250,11 @@ int tree_lookup(struct tree *t, struct tree_node *dir, struct str name, const st
 int tree_attr(struct tree *t, struct tree_node *n, const struct tree_who *who, struct tree_attr *attr)
 {
     struct at a;
-    int rc = at_load(&a, t, n, who);
+    int rc;
 
+    if (n->row == &scratch_row)
+        return scratch_node_attr(t, n, attr);
+    rc = at_load(&a, t, n, who);
     if (!rc)
         rc = at_attr(&a, n->row, n->ino, attr);
     at_done(&a);

@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include "fs/last_error.h"
 #include "fs/node.h"
+#include "fs/scratch.h"
 #include "fs/users.h"
 
 #define TREE_DEPTH_MAX 16
@@ -18,6 +19,7 @@ struct tree {
     struct node_table nodes;
     pthread_mutex_t handles_lock;    /* guards the list of open handles; nothing is taken inside */
     struct tree_handle *handles;
+    struct scratches scratches;
     int64_t opened_ms;
     _Atomic gid_t admin_gid;         /* of the configuration's adminGroup */
     _Atomic int64_t admin_gid_until; /* mono_ms */
@@ -32,6 +34,7 @@ struct tree_handle {
     struct buf text;                 /* what a read gives */
     int fd;                          /* or the file behind it; -1 */
     int64_t fd_size;
+    struct scratch *scratch;         /* or the scratch file it is open on */
     bool fresh;                      /* made by this open, and nothing was written yet */
 };
 
@@ -42,6 +45,12 @@ int at_load(struct at *a, struct tree *t, const struct tree_node *n, const struc
 const struct row *at_step(struct at *a, const struct row *dir, struct str name, int *err);
 int at_attr(struct at *a, const struct row *row, uint64_t ino, struct tree_attr *out);
 int at_text(struct at *a, const struct row *row, struct buf *out);
+
+/* The scratch file that a node stands for, with a reference; NULL: it stands for none, or that is gone. */
+static inline struct scratch *tree_scratch(struct tree *t, const struct tree_node *n)
+{
+    return n->row == &scratch_row ? scratch_find(&t->scratches, n->parent, str_n(n->name, n->length)) : NULL;
+}
 
 /* Keeps the sentence for the user and returns -f->err (or err, when f says nothing). name may be empty: n itself. */
 int tree_refused(struct tree *t, const struct tree_node *n, struct str name, const struct tree_who *who,

@@ -61,18 +61,52 @@ for (['retry_max', 3], ['retry_queues', 2], ['enabled', 'false'], ['consume_from
     is(sh('echo $2 > $1 && cat $1', "$mq/groups/g1/$name", $value), "$value\n", "groups/g1/$name");
 }
 
+# ---- editors ----
+is(sh('sed -i s/6/4/ $1/perm && cat $1/perm', "$mq/TopicA"), "4\n", 'sed -i changes a value');
+is(sh('sed -i s/4/6/ $1/perm; cat $1/perm; ls -A $1 | grep sed', "$mq/TopicA"), "6\n", '... and leaves nothing behind');
+is(sh('sed -i s/TagA/TagC/ $1/TopicA && cat $1/TopicA && ls -A $1', $bind), "TagC\nTopicA\n", 'sed -i of a binding');
+like(sh('sed -i s/6/many/ $1/perm; cat $1/perm $2; rm -f $1/sed??????', "$mq/TopicA", $last),
+    qr{cannot rename.*Invalid argument\n6\n/TopicA/perm: 'many' is not a number\n}, 'a value that is refused stays as it was');
+like(sh('sed -i s/x/y/ $1/status; cat $2', "$mq/TopicA", $last), qr{status: .*only be read}, 'sed -i of what can only be read');
+is(sh('cp $1/TopicA/perm $1/TopicA/.new && echo 4 > $1/TopicA/.new && mv $1/TopicA/.new $1/TopicA/perm && cat $1/TopicA/perm', $mq), "4\n",
+    'a file written beside it, and moved onto it');
+is(sh('echo TagQ > $1/.TopicB.x && mv $1/.TopicB.x $1/TopicB && cat $1/TopicB && rm $1/TopicB && ls -A $1', $bind), "TagQ\nTopicA\n",
+    '... makes a binding');
+is(sh('echo TagA > $1/TopicA; echo 6 > $2', $bind, "$mq/TopicA/perm"), '', '(as before)');
+like(sh('echo x > $1/note; touch $1/0/.note; mkdir $1/.dir', "$mq/TopicA"), qr/(?:not permitted\n.*){2}/s, 'other files cannot be made');
+{
+    my $wrote = 0;
+    if (open my $f, '>', "$mq/TopicA/.big") {
+        while ((syswrite $f, 'x' x 65536) // 0) { last if ++$wrote > 100 }
+    }
+    is($wrote, 16, 'a scratch file has a limit of 1 MiB');
+    is(-s "$mq/TopicA/.big", 1 << 20, '... which it has');
+    ok(!rename("$mq/TopicA/.big", "$mq/TopicA/perm") && $!{EFBIG}, '... and a value a smaller one');
+    ok(unlink("$mq/TopicA/.big"), '... removed');
+}
+SKIP: {
+    skip 'no vim', 1 if sh('command -v vim') eq '';
+    is(sh('vim -u NONE -es -c "s/6/4/" -c wq $1/perm </dev/null >/dev/null 2>&1; cat $1/perm; echo 6 > $1/perm', "$mq/TopicA"), "4\n", 'vim');
+}
+SKIP: {
+    skip 'no rsync', 1 if sh('command -v rsync') eq '';
+    is(sh('mkdir $2/r && rsync -a $1/ $2/r/ && echo TagRR > $2/r/TopicA && rsync -rlp $2/r/ $1/ && cat $1/TopicA; echo TagA > $1/TopicA', $bind, $m->{dir}), "TagRR\n", 'rsync there and back');
+}
+
 # ---- configuration ----
 is(sh('echo 3 > $1/defaultTopicQueueNums && cat $1/defaultTopicQueueNums', "$mq/broker/config"), "3\n", 'a live key');
 is(sh('mkdir $1/TopicC && cat $1/TopicC/read_queues && rmdir $1/TopicC', $mq), "3\n", '... has its effect at once');
 
 # ---- who may ----
 SKIP: {
-    skip 'owners need root', 28 if !$root;
+    skip 'owners need root', 30 if !$root;
     my $who = (getpwuid $>)[0];
-    is(sh('stat -c "%U %G %a" $1/TopicA', $mq), "$who adm 755\n", 'the maker is the owner, the group is adminGroup');
+    is(sh('stat -c "%U %G %a" $1/TopicA', $mq), "$who adm 775\n", 'the maker is the owner, the group is adminGroup');
     is(sh('chown daemon $1/TopicA $1/groups/g1 $1/producers/p1', $mq), '', 'chown hands over');
     is(sh('stat -c %U $1/TopicA $1/TopicA/perm $1/TopicA/0/messages $1/groups/g1/bindings $1/groups/g1/bindings/TopicA $1/producers/p1', $mq), "daemon\n" x 6, '... with all that is in it');
     is(as('daemon', 'daemon', 'echo 4 > $1/perm && cat $1/perm', "$mq/TopicA"), "4\n", 'the owner sets a value');
+    is(as('daemon', 'daemon', 'sed -i s/4/6/ $1/perm && cat $1/perm', "$mq/TopicA"), "6\n", '... with sed -i');
+    is(as('bin', 'adm', 'sed -i s/6/4/ $1/perm && cat $1/perm', "$mq/TopicA"), "4\n", '... as one of adminGroup does');
     like(as('bin', 'bin', 'echo 6 > $1/perm', "$mq/TopicA"), qr/Permission denied/, 'another does not');
     is(slurp("$mq/TopicA/perm"), "4\n", '... and nothing changed');
     is(as('bin', 'adm', 'echo 6 > $1/perm && cat $1/perm', "$mq/TopicA"), "6\n", 'one of adminGroup does');
@@ -90,7 +124,7 @@ SKIP: {
     like(sh('chgrp daemon $1/TopicA; cat $2', $mq, $last), qr/not permitted\n.*TopicA: .*adminGroup/s, 'the group is fixed, and last_error says why');
     like(sh('chown daemon $1/TopicA/perm; chown bin $1/TopicA/perm; cat $2', $mq, $last), qr/not permitted\n.*perm: .*chown its directory/s, 'a value has the owner of its topic');
     like(sh('chmod 777 $1/TopicA; cat $2', $mq, $last), qr/not permitted\n.*modes are fixed/s, 'modes are fixed');
-    is(sh('chmod 755 $1/TopicA', $mq), '', '... setting what is there is no change');
+    is(sh('chmod 775 $1/TopicA', $mq), '', '... setting what is there is no change');
     is(sh('chown 54321 $1/TopicB && stat -c %u $1/TopicB', $mq), "54321\n", 'an owner without a name keeps his number');
     is(as('bin', 'bin', 'cat $1', $last), "\n", "last_error is each user's own");
     like(as('bin', 'adm', 'echo x > $1/perm; cat $2', "$mq/TopicA", $last), qr{/TopicA/perm: .*not a number}, '... bin sees his');
