@@ -63,8 +63,6 @@ static inline int queue_load(struct queue_env *env, struct store_queue *q)
 }
 /* Recovery knows the log's end now (env->log_end): looks again at a queue that was loaded before that. */
 int queue_settle(struct queue_env *env, struct store_queue *q);
-/* Recomputes min: the first unit whose record the log still has. */
-void queue_correct_min(struct queue_env *env, struct store_queue *q, int64_t log_min);
 
 static inline int64_t queue_min(const struct store_queue *q) { return atomic_load_explicit(&q->min, memory_order_acquire); }
 static inline int64_t queue_max(const struct store_queue *q) { return atomic_load_explicit(&q->max, memory_order_acquire); }

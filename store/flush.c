@@ -1,8 +1,10 @@
 #include "store/flush.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/clock.h"
 #include "common/log.h"
@@ -10,6 +12,7 @@
 
 #define PAGE 4096
 #define IN_VAIN_MS 10
+#define TOGETHER 64                  /* more dirty queues than this are synced with one syncfs */
 
 struct waiter {
     struct waiter *next;
@@ -228,7 +231,7 @@ static struct store_queue *done_with(struct store *s, struct store_queue *q, con
     return next;
 }
 
-static int sync_dirty(struct store *s, struct store_queue *q, bool thorough)
+static int sync_each(struct store *s, struct store_queue *q, bool thorough)
 {
     int rc = 0;
 
@@ -244,6 +247,47 @@ static int sync_dirty(struct store *s, struct store_queue *q, bool thorough)
         }
         q = done_with(s, q, &work, synced);
     }
+    return rc;
+}
+
+static int sync_file_system(const char *dir)
+{
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc;
+
+    if (fd < 0)
+        return -errno;
+    rc = syncfs(fd) < 0 ? -errno : 0;
+    close(fd);
+    return rc;
+}
+
+/* Thousands of files, each with a wait of its own for the disk, take longer than the file system as a whole. */
+static int sync_together(struct store *s, struct store_queue *q, struct queue_work *work)
+{
+    int rc;
+    size_t i = 0;
+
+    for (struct store_queue *p = q; p; p = p->dirty_next)
+        work[i++] = work_of(s, p);
+    rc = sync_file_system(s->queue_dir);
+    for (i = 0; q; i++)
+        q = done_with(s, q, &work[i], !rc);
+    return rc;
+}
+
+/* q: a list that was taken off s->dirty. Its links stay as they are until done_with: is_dirty is still set. */
+static int sync_dirty(struct store *s, struct store_queue *q, bool thorough)
+{
+    struct queue_work *work = NULL;
+    size_t n = 0;
+    int rc;
+
+    for (const struct store_queue *p = q; p; p = p->dirty_next)
+        n++;
+    if (thorough && n > TOGETHER)
+        work = malloc(n * sizeof *work);
+    rc = work ? sync_together(s, q, work) : sync_each(s, q, thorough);
+    free(work);
     return rc;
 }
 

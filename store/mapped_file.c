@@ -18,11 +18,6 @@
 #define ZERO_CHUNK 65536
 #define PAGE ((int64_t)4096)
 
-void mapped_file_name(int64_t base, char out[MAPPED_FILE_NAME_SIZE])
-{
-    snprintf(out, MAPPED_FILE_NAME_SIZE, "%020" PRId64, base);
-}
-
 int mapped_file_path(const char *dir, int64_t base, char *out, size_t cap)
 {
     int n = snprintf(out, cap, "%s/%020" PRId64, dir, base);

@@ -16,8 +16,6 @@ struct mapped_file {
     char *map;               /* NULL until mapped_file_map; set under the list's lock, then constant */
 };
 
-#define MAPPED_FILE_NAME_SIZE 21
-void mapped_file_name(int64_t base, char out[MAPPED_FILE_NAME_SIZE]);
 /* DIR/name; -ENAMETOOLONG when it does not fit. */
 int mapped_file_path(const char *dir, int64_t base, char *out, size_t cap);
 

@@ -299,18 +299,3 @@ int queue_settle(struct queue_env *env, struct store_queue *q)
 
     return rc ? rc : look_in(env, q, dir);
 }
-
-void queue_correct_min(struct queue_env *env, struct store_queue *q, int64_t log_min)
-{
-    char dir[4096];
-    struct unit_reader r = {.dir = dir, .file_size = env->file_size, .fd = -1};
-    int64_t first, end, min;
-
-    if (queue_dir(env, q, dir, sizeof dir))
-        return;
-    file_list_range(&q->files, &first, &end);
-    min = find_min(&r, first / UNIT_SIZE, queue_max(q), log_min);
-    if (min >= 0)
-        atomic_store_explicit(&q->min, min, memory_order_release);
-    reader_close(&r);
-}

@@ -14,6 +14,8 @@
 #include "common/remoting/codes.h"
 #include "store/store_impl.h"
 
+#define SYNC_FLUSH_MS 10
+
 /* ---- configuration ---- */
 
 static void or_default(int32_t *v, int32_t def)
@@ -43,6 +45,10 @@ static int take_conf(struct store *s, const struct store_conf *conf, struct faul
     or_default(&c->max_message_size, 4 * 1024 * 1024);
     or_default(&c->flush_interval_ms, 500);
     or_default(&c->flush_least_pages, 4);
+    if (c->sync_flush) {
+        c->flush_interval_ms = SYNC_FLUSH_MS;
+        c->flush_least_pages = 0;
+    }
     or_default(&c->flush_thorough_ms, 10000);
     or_default(&c->flush_queue_interval_ms, 1000);
     or_default(&c->flush_queue_least_pages, 2);

@@ -29,7 +29,7 @@ struct store_conf {
     int64_t commit_log_file_size;        /* mappedFileSizeCommitLog, 1 GiB */
     int64_t consume_queue_file_size;     /* mappedFileSizeConsumeQueue, rounded up to a multiple of 20 here */
     int32_t max_message_size;            /* body, maxMessageSize */
-    bool sync_flush;                     /* flushDiskType=SYNC_FLUSH */
+    bool sync_flush;                     /* flushDiskType=SYNC_FLUSH: what nobody waits for is synced every 10 ms too */
     int32_t flush_interval_ms;           /* flushIntervalCommitLog */
     int32_t flush_least_pages;           /* flushCommitLogLeastPages */
     int32_t flush_thorough_ms;           /* flushCommitLogThoroughInterval */

@@ -383,6 +383,25 @@ static void test_schedule_topic(void)
     test_clean(&conf);
 }
 
+static void test_many_queues(void)
+{
+    enum { MANY = 300 };
+    struct store_conf conf = test_conf();
+    struct store *s = test_open(&conf);
+    struct store_put put;
+    int64_t n = 0;
+
+    for (int i = 0; i < MANY * 3; i++)
+        test_append(s, store_queue(s, str_of("Many"), i % MANY), i, &put);
+    test_close(s);
+    s = test_open(&conf);
+    for (int i = 0; i < MANY; i++)
+        n += store_queue_max(s, store_queue_find(s, str_of("Many"), i));
+    is_int(n, MANY * 3, "%d queues, closed and opened", MANY);
+    test_close(s);
+    test_clean(&conf);
+}
+
 struct wait_for {
     pthread_mutex_t lock;
     pthread_cond_t change;
@@ -591,6 +610,7 @@ int main(void)
     test_time_search();
     test_read();
     test_schedule_topic();
+    test_many_queues();
     test_group_commit();
     test_arrival();
     test_delete_topic();

@@ -15,12 +15,17 @@
 static _Atomic int sync_error, sync_calls, reserve_error;
 static pthread_mutex_t hang = PTHREAD_MUTEX_INITIALIZER;     /* who holds it makes syncs hang */
 
+static int (*real_msync)(void *, size_t, int);
+static int (*real_fallocate)(int, int, off_t, off_t);
+
+__attribute__((constructor)) static void find_real(void)
+{
+    real_msync = (int (*)(void *, size_t, int))dlsym(RTLD_NEXT, "msync");
+    real_fallocate = (int (*)(int, int, off_t, off_t))dlsym(RTLD_NEXT, "fallocate64");
+}
+
 int msync(void *p, size_t n, int flags)
 {
-    static int (*real)(void *, size_t, int);
-
-    if (!real)
-        real = (int (*)(void *, size_t, int))dlsym(RTLD_NEXT, "msync");
     sync_calls++;
     pthread_mutex_lock(&hang);
     pthread_mutex_unlock(&hang);
@@ -28,20 +33,16 @@ int msync(void *p, size_t n, int flags)
         errno = sync_error;
         return -1;
     }
-    return real(p, n, flags);
+    return real_msync(p, n, flags);
 }
 
 int fallocate(int fd, int mode, off_t at, off_t n)
 {
-    static int (*real)(int, int, off_t, off_t);
-
-    if (!real)
-        real = (int (*)(int, int, off_t, off_t))dlsym(RTLD_NEXT, "fallocate");
     if (reserve_error) {
         errno = reserve_error;
         return -1;
     }
-    return real(fd, mode, at, n);
+    return real_fallocate(fd, mode, at, n);
 }
 
 struct told {
