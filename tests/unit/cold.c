@@ -1,0 +1,88 @@
+/* Pulls of messages that are not in memory: a worker brings them, the answer suggests a slave (R-STORE-33), and limits
+ * are those of the disk. Where the system keeps the pages anyway, there is nothing to see and the test says so. */
+#include "tests/unit/tap.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+
+#include "tests/unit/peer.h"
+#include "tests/unit/broker_help.h"
+
+#define MESSAGES 240                /* of 60 KB: more files of 1 MiB than a start looks at */
+#define BODY 60000
+
+static const char *const keys[] = {
+    "accessMessageInMemoryMaxRatio", "0", "slaveReadEnable", "true", "maxTransferCountOnMessageInDisk", "3",
+    "maxTransferBytesOnMessageInDisk", "1000000", "maxTransferBytesOnMessageInMemory", "1000000", NULL,
+};
+static struct ask a;
+static struct command r;
+
+/* Tells the system to forget what it has of the log. */
+static void forget(void)
+{
+    char dir[128], path[400];
+    struct dirent *e;
+    DIR *d;
+
+    snprintf(dir, sizeof(dir), "%s/commitlog", house_dir);
+    d = opendir(dir);
+    while (d && (e = readdir(d))) {
+        int fd;
+        snprintf(path, sizeof(path), "%s/%s", dir, e->d_name);
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd < 0)
+            continue;
+        fsync(fd);
+        posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+        close(fd);
+    }
+    if (d)
+        closedir(d);
+}
+
+static bool right_bodies(struct str body, int n, char first)
+{
+    struct message m;
+
+    for (int i = 0; i < n; i++)
+        if (!message_at(body, i, &m) || m.body.n != BODY || m.body.p[0] != first + i || m.body.p[BODY - 1] != first + i)
+            return false;
+    return !message_at(body, n, &m);
+}
+
+int main(void)
+{
+    static char body[BODY + 1];
+    int sent = 0;
+
+    house_open(keys);
+    make_topic("T", 1);
+    make_group(CONSUMER_GROUP, "g1");
+    for (int i = 0; i < MESSAGES; i++) {
+        memset(body, 'A' + i % 26, BODY);
+        ask_send(&a, "T", 0, body, "");
+        sent += answer_to(&a, &r) == RC_SUCCESS;
+    }
+    is_int(sent, MESSAGES, "%d MiB are sent", MESSAGES * BODY >> 20);
+    ask_pull(&a, "g1", "T", 0, 0);
+    ask_text(&a, "maxMsgNums", "5");
+    is_int(answer_to(&a, &r), RC_SUCCESS, "a pull from memory");
+    ok(field_i64(&r, "suggestWhichBrokerId") == 0 && right_bodies(r.body, 5, 'A'), "has what it asked for, from here");
+    house_close();
+    forget();
+    house_open(keys);
+    ask_pull(&a, "g1", "T", 0, 0);
+    ask_text(&a, "maxMsgNums", "5");
+    is_int(answer_to(&a, &r), RC_SUCCESS, "a pull from the disk");
+    if (field_i64(&r, "suggestWhichBrokerId") == 1) {
+        ok(right_bodies(r.body, 3, 'A'), "has no more than may come from the disk at a time, and all of it");
+        is_int(field_i64(&r, "nextBeginOffset"), 3, "and goes on behind it");
+        is_int(answer_to(&a, &r), RC_SUCCESS, "once more");
+        is_int(field_i64(&r, "suggestWhichBrokerId"), 0, "it is in memory now");
+    } else {
+        ok(right_bodies(r.body, 5, 'A'), "# SKIP this system did not forget the pages");
+    }
+    house_close();
+    return tap_done();
+}
