@@ -1,10 +1,12 @@
 /* The name server over real sockets: R-NS-01 .. R-NS-04, R-NS-07 .. R-NS-14, R-NS-20. */
 #include <errno.h>
 #include <ftw.h>
+#include <pthread.h>
 #include <unistd.h>
 #include <zlib.h>
 
 #include "common/file.h"
+#include "common/remoting/server.h"
 #include "namesrv/namesrv.h"
 #include "tests/unit/peer.h"
 #include "tests/unit/tap.h"
@@ -438,6 +440,70 @@ static void test_acting_master_and_zone(void)
     fixture_close(&fx);
 }
 
+/* ---- a broker that hears of its group's smallest id (905) ---- */
+
+struct hearing {
+    pthread_mutex_t lock;
+    char min_id[16], offline[64];
+    int n;
+};
+
+static void op_hear(struct request *r)
+{
+    struct hearing *h = request_ctx(r);
+
+    pthread_mutex_lock(&h->lock);
+    str_copy(h->min_id, sizeof(h->min_id), command_ext(request_cmd(r), "minBrokerId"));
+    str_copy(h->offline, sizeof(h->offline), command_ext(request_cmd(r), "offlineBrokerAddr"));
+    h->n++;
+    pthread_mutex_unlock(&h->lock);
+}
+
+static int heard(struct hearing *h)
+{
+    int n;
+
+    pthread_mutex_lock(&h->lock);
+    n = h->n;
+    pthread_mutex_unlock(&h->lock);
+    return n;
+}
+
+static void test_min_id(void)
+{
+    static const struct op ops[] = {{905, "NOTIFY_MIN_BROKER_ID_CHANGE", op_hear, 0, ""}};
+    struct hearing h = {.lock = PTHREAD_MUTEX_INITIALIZER};
+    struct server_ops so = {.ops = ops, .n_ops = 1, .ctx = &h};
+    struct server_conf sc = {.bind = "127.0.0.1", .ports = {0, -1}, .loops = 1, .workers = 1, .worker_queue = 10,
+                             .frame_max = FRAME_MAX, .conns_max = 10, .idle_seconds = 60, .out_max = 1 << 20, .backlog = 8, .name = "test"};
+    struct who lord = {"c1", "bk1", "10.0.0.1:10911", "0", NULL, "true"}, heir = {"c1", "bk1", NULL, "1", NULL, "true"};
+    struct fixture fx;
+    struct buf body = {0};
+    struct server *s;
+    struct fault f;
+    char addr[64];
+
+    fixture_open(&fx);
+    make_body(&body, 1, "orders", 5);
+    if (server_open(&sc, &so, &s, &f) || server_run(s))
+        exit(1);
+    snprintf(addr, sizeof(addr), "127.0.0.1:%d", server_port(s, 0));
+    heir.addr = addr;
+    ask(&fx, 318, str_of("notifyMinBrokerIdChanged=true"), NULL);
+    register_broker(&fx, &heir, buf_str(&body));
+    register_broker(&fx, &lord, buf_str(&body));
+    wait_until(heard(&h) == 1);
+    is_text(h.min_id, "0", "a slave hears that a master came");
+    ask(&fx, 104, none, "clusterName", "c1", "brokerName", "bk1", "brokerAddr", lord.addr, "brokerId", "0", NULL);
+    wait_until(heard(&h) == 2);
+    is_text(h.min_id, "1", "and, when it left, that its own id is the smallest");
+    is_text(h.offline, "10.0.0.1:10911", "and who left");
+    server_stop(s, 100);
+    server_free(s);
+    buf_free(&body);
+    fixture_close(&fx);
+}
+
 static void test_kv(void)
 {
     struct fixture fx;
@@ -569,6 +635,7 @@ int main(void)
     test_departures();
     test_topics();
     test_acting_master_and_zone();
+    test_min_id();
     test_kv();
     test_kv_write_fails();
     test_config();
