@@ -241,7 +241,7 @@ sub run_driver {
     my $failed;
     my $whole = eval {
         local $SIG{ALRM} = sub { die "late\n" };
-        alarm 60 * @scenarios + 30;
+        alarm 100 * @scenarios + 30;
         while (my $line = <$out>) {
             chomp $line;
             if ($line =~ /^(not )?ok - (\S+)(.*)/) {

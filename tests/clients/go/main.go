@@ -35,7 +35,9 @@ func main() {
 		fmt.Fprintln(os.Stderr, "usage: go-client NAMESRV PREFIX SCENARIO...")
 		os.Exit(2)
 	}
-	rlog.SetLogLevel("fatal")
+	if os.Getenv("ROCKETMQ_GO_LOG_LEVEL") == "" {
+		rlog.SetLogLevel("fatal")
+	}
 	failed := 0
 	for _, name := range os.Args[3:] {
 		start := time.Now()
@@ -126,7 +128,7 @@ func same(what string, expected, got interface{}) {
 
 // await polls the condition, which says "" when it holds, else what is there.
 func await(what string, condition func() string) {
-	end := time.Now().Add(20 * time.Second)
+	end := time.Now().Add(45 * time.Second)
 	for {
 		is := condition()
 		if is == "" {

@@ -8,7 +8,7 @@ const assert = require('assert');
 const { Consumer, Producer, Message } = require('ali-ons');
 
 const LIMIT = 60000;
-const PATIENCE = 20000;
+const PATIENCE = 45000;
 const QUEUES = 4;
 const [ nameSrv, prefix, ...names ] = process.argv.slice(2);
 

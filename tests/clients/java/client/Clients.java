@@ -13,7 +13,7 @@ public class Clients {
         void run(Kit kit) throws Exception;
     }
 
-    static final int SECONDS = 90;
+    static final int SECONDS = 100;
     static final Map<String, Scenario> SCENARIOS = new LinkedHashMap<>();
 
     static {

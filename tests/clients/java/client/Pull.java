@@ -8,6 +8,7 @@ import org.apache.rocketmq.client.consumer.DefaultMQPullConsumer;
 import org.apache.rocketmq.client.consumer.PullResult;
 import org.apache.rocketmq.client.consumer.PullStatus;
 import org.apache.rocketmq.client.exception.MQBrokerException;
+import org.apache.rocketmq.client.exception.MQClientException;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
@@ -174,8 +175,16 @@ class Pull {
         try {
             p.send(kit.message(null, "refused"));
             throw new AssertionError("a send of an unbound producer group passed");
-        } catch (MQBrokerException e) {
+        } catch (MQClientException e) {
+            // the client tries this code again, then wraps the refusal
             Kit.same("send", NO_PERMISSION, e.getResponseCode());
+            Kit.check("is the broker's: " + e.getCause(), e.getCause() instanceof MQBrokerException);
+        }
+        try {
+            p.send(kit.message(null, "refused"), mq);
+            throw new AssertionError("a send of an unbound producer group to a queue passed");
+        } catch (MQBrokerException e) {
+            Kit.same("send to a queue", NO_PERMISSION, e.getResponseCode());
             Kit.check("names the group: " + e.getErrorMessage(),
                 e.getErrorMessage().contains(kit.topic() + "-p"));
         }
