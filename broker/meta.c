@@ -188,6 +188,18 @@ void group_read_attributes(struct group *g)
 
 /* ---- making and unmaking ---- */
 
+int topic_name_check_stored(struct str name, struct fault *f)
+{
+    char plain[TOPIC_NAME_MAX_LONG + 1];
+
+    if (!topic_is_retry(name) || !str_copy(plain, sizeof(plain), name))
+        return topic_name_check(name, f);
+    for (size_t i = 0; i < name.n; i++)
+        if (plain[i] == '+')
+            plain[i] = '_';
+    return topic_name_check(str_n(plain, name.n), f);
+}
+
 struct topic *topic_new(struct str name)
 {
     struct topic *t = calloc(1, sizeof(*t));

@@ -99,6 +99,10 @@ int meta_bound(struct meta *m, const struct broker_config *conf, enum group_kind
 
 /* ---- for the verbs and the files ---- */
 
+/* topic_name_check for names that files of Apache's bring: the '+' of its POP retry topics (%RETRY%GROUP+TOPIC) is
+ * legal there, too. */
+int topic_name_check_stored(struct str name, struct fault *f);
+
 /* A new topic or group that is in no table yet, with Apache's defaults (a topic: 16 queues, perm 6); NULL without memory. */
 struct topic *topic_new(struct str name);
 void topic_free(struct topic *t);

@@ -169,7 +169,7 @@ int meta_decode_topics(struct meta *m, struct str text)
 
         if (it->type != JSON_OBJECT)
             rc = -EBADMSG;
-        else if (topic_name_check(name, &f))
+        else if (topic_name_check_stored(name, &f))
             log_error("topics.json: topic \"%.*s\" is left out: %s", name.n > 100 ? 100 : (int)name.n, name.p, f.text);
         else if (!meta_topic(m, name))
             rc = read_topic(m, name, it);

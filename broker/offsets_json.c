@@ -105,7 +105,7 @@ static int read_table(struct offsets *o, const struct json *table)
             return -EBADMSG;
         topic = str_n(name.p, at ? (size_t)(at - name.p) : 0);
         group = at ? str_n(at + 1, name.n - topic.n - 1) : topic;
-        if (topic_name_check(topic, &f) || group_name_check(group, &f)) {
+        if (topic_name_check_stored(topic, &f) || group_name_check(group, &f)) {
             log_warn("consumerOffset.json: \"%.*s\" is left out: %s", name.n > 300 ? 300 : (int)name.n, name.p, f.text);
             continue;
         }

@@ -321,6 +321,8 @@ static int put_group(struct broker *b, const struct caller *c, enum group_kind k
     group_free(s.next);
     verb_end(b);
     buf_free(&events);
+    if (!same && !create && kind == CONSUMER_GROUP)
+        hold_wake_group(b->hold, group, (struct str){0});      /* it may be disabled now */
     if (!same)
         broker_event(b, group_event(kind), create ? EVENT_CREATED : EVENT_CHANGED, group, (struct str){0});
     return rc;

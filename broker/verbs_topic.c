@@ -303,7 +303,7 @@ static void audit_all(struct buf *lines, const struct caller *c, const struct st
 
 struct told {
     char name[TOPIC_NAME_MAX_LONG + 1];
-    bool created, perm;
+    bool created, wake;              /* wake: pulls that are held may have to be answered otherwise now */
 };
 
 /* Outside of verb_begin: name servers may take their time. told is copied, the topics may be gone again. */
@@ -311,7 +311,7 @@ static void tell_all(struct broker *b, const struct told *told, size_t n, size_t
 {
     for (size_t i = 0; i < n; i++) {
         registrar_note(b->registrar, str_of(told[i].name));
-        if (told[i].perm)
+        if (told[i].wake)
             hold_wake_topic(b->hold, str_of(told[i].name));
         registrar_note(b->registrar, str_of(told[i].name));
         broker_event(b, EVENT_TOPIC, told[i].created ? EVENT_CREATED : EVENT_CHANGED, str_of(told[i].name), (struct str){0});
@@ -337,7 +337,8 @@ static int put_staged(struct broker *b, const struct caller *c, struct staged *a
         for (size_t i = 0; i < n; i++) {
             snprintf(told[i].name, sizeof(told[i].name), "%s", all[i].now->info.name);
             told[i].created = all[i].create;
-            told[i].perm = !all[i].create && all[i].next->info.perm != all[i].now->info.perm;
+            told[i].wake = !all[i].create && (all[i].next->info.perm != all[i].now->info.perm ||
+                                              all[i].next->info.read_queues > all[i].now->info.read_queues);
             *created += all[i].create;
         }
     }

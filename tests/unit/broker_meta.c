@@ -158,8 +158,9 @@ static void test_defaults_of_absent_members(void)
     g = meta_group(m, CONSUMER_GROUP, S("g"));
     ok(g && HASH_COUNT(g->bindings) == 1 && group_binding(g, S("T")) && strcmp(group_binding(g, S("T"))->info.filter, "*") == 0,
        "keeps the one that is a subscription");
-    is_int(meta_decode_topics(m, S("{\"topicConfigTable\":{\"a/b\":{},\"../x\":{},\"\":{},\"ok\":{}}}")), 0, "topics with illegal names");
-    is_int(HASH_COUNT(m->topics), 1, "are left out");
+    is_int(meta_decode_topics(m, S("{\"topicConfigTable\":{\"a/b\":{},\"../x\":{},\"\":{},\"ok\":{},\"a+b\":{},\"%RETRY%g+T\":{}}}")), 0, "topics with illegal names");
+    is_int(HASH_COUNT(m->topics), 2, "are left out");
+    ok(meta_topic(m, S("%RETRY%g+T")) != NULL, "but not the retry topics of Apache's POP");
 }
 
 static void test_broken_files(void)
