@@ -104,7 +104,6 @@ void registrar_note(struct registrar *r, struct str topic)
     struct note *n = malloc(sizeof(*n) + topic.n + 1);
 
     pthread_mutex_lock(&r->lock);
-    r->noted = true;
     if (n && topic.n <= TOPIC_NAME_MAX_LONG) {
         memcpy(n->name, topic.p, topic.n);
         n->name[topic.n] = 0;
@@ -122,25 +121,18 @@ void registrar_note(struct registrar *r, struct str topic)
     free(n);
 }
 
-/* Under the lock. */
-static void kick(struct registrar *r)
-{
-    for (struct target *t = r->targets; t && !r->noted; t = t->next) {
-        t->full_due = true;
-        t->retry_ms = 0;
-    }
-    r->noted = false;
-    pthread_cond_signal(&r->wake);
-}
-
 void registrar_kick(struct registrar *r)
 {
     pthread_mutex_lock(&r->lock);
-    kick(r);
+    for (struct target *t = r->targets; t; t = t->next) {
+        t->full_due = true;
+        t->retry_ms = 0;
+    }
+    pthread_cond_signal(&r->wake);
     pthread_mutex_unlock(&r->lock);
 }
 
-/* Whether somebody who answers still has not heard of all notes before `notes` or has a full registration to come. */
+/* Whether somebody who answers has not heard of all notes before `notes`, or has a full registration to come. */
 static bool waits_for(const struct registrar *r, uint64_t notes)
 {
     for (const struct target *t = r->targets; t; t = t->next)
@@ -157,7 +149,6 @@ void registrar_sync(struct registrar *r, int timeout_ms)
     uint64_t notes;
 
     pthread_mutex_lock(&r->lock);
-    kick(r);
     notes = r->next_note;
     while (r->running && !r->stop && waits_for(r, notes) &&
            pthread_cond_timedwait(&r->answered, &r->lock, &deadline) == 0)

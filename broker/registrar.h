@@ -33,11 +33,11 @@ void registrar_close(struct registrar *r);               /* after the broker's c
 
 /* A topic was made, changed or deleted: told to all name servers as soon as it can be; returns at once. Any thread. */
 void registrar_note(struct registrar *r, struct str topic);
-/* What was noted is on its way; when nothing was, registers everything anew (another permission). Returns at once. */
-void registrar_kick(struct registrar *r);
-/* The same and waits for the answers, at most timeout_ms: a verb that made a topic answers after clients can see it.
- * Name servers that did not answer last time are not waited for. Not from a network loop. */
+/* Waits until all that was noted was answered, at most timeout_ms: a verb that made a topic answers after clients can
+ * see it. Name servers that did not answer last time are not waited for. Not from a network loop. */
 void registrar_sync(struct registrar *r, int timeout_ms);
+/* Registers everything anew, because more than single topics changed: the broker's permission. Returns at once. */
+void registrar_kick(struct registrar *r);
 void registrar_set_namesrv(struct registrar *r, struct str addresses);     /* "host:port;host:port" */
 /* Each name server: its address, when a registration last succeeded (wall_ms, 0: never), and what is wrong now (NULL: nothing).
  * Under the registrar's lock: each must not call back. */

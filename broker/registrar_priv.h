@@ -52,7 +52,6 @@ struct registrar {
     pthread_cond_t wake;             /* of the thread */
     pthread_cond_t answered;         /* of those who wait in registrar_sync and registrar_stop */
     bool stop;
-    bool noted;                      /* since the last kick or sync */
     struct target *targets;
     struct note *notes, **notes_end;
     uint64_t first_note, next_note;  /* numbers of the first kept one, and of the next to come */

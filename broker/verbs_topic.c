@@ -313,13 +313,10 @@ static void tell_all(struct broker *b, const struct told *told, size_t n, size_t
         registrar_note(b->registrar, str_of(told[i].name));
         if (told[i].wake)
             hold_wake_topic(b->hold, str_of(told[i].name));
-        registrar_note(b->registrar, str_of(told[i].name));
         broker_event(b, EVENT_TOPIC, told[i].created ? EVENT_CREATED : EVENT_CHANGED, str_of(told[i].name), (struct str){0});
     }
     if (created && !internal)
         registrar_sync(b->registrar, REGISTER_WAIT_MS);
-    else
-        registrar_kick(b->registrar);
 }
 
 /* Within verb_begin. */

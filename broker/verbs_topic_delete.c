@@ -192,26 +192,21 @@ static int delete(struct broker *b, const struct caller *c, struct str name, boo
 int topic_delete(struct broker *b, const struct caller *c, struct str topic, bool force, struct fault *f)
 {
     struct gone *list = NULL;
-    bool any;
     int rc;
 
     verb_begin(b);
     rc = delete(b, c, topic, force, &list, f);
     verb_end(b);
-    any = list != NULL;
     while (list) {
         struct gone *next = list->next;
         registrar_note(b->registrar, str_of(list->t->info.name));
         bindings_dropped(b, str_of(list->t->info.name), &list->unbound);
-        registrar_note(b->registrar, str_of(list->t->info.name));
         broker_event(b, EVENT_TOPIC, EVENT_DELETED, str_of(list->t->info.name), (struct str){0});
         buf_free(&list->unbound);
         topic_free(list->t);
         free(list);
         list = next;
     }
-    if (any)
-        registrar_kick(b->registrar);
     return rc;
 }
 
