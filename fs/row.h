@@ -17,7 +17,6 @@ enum {
     ROW_FLEETING = 2,        /* the name comes and goes without an event: cached for a second */
     ROW_RAW = 4,             /* bytes as they are: no newline is added */
     ROW_UNLISTED = 8,        /* can be looked up only */
-    ROW_SECRET = 16,         /* owner is root, whatever stands above */
 };
 
 struct at {
@@ -38,7 +37,7 @@ struct at {
     int64_t offset;
     const struct conf_row *key;
     /* what attributes follow from them */
-    const char *owner;               /* "" or NULL: root */
+    const char *owner;               /* "" or NULL: who runs the broker */
     int64_t mtime_ms;                /* 0: when the tree was opened */
     mode_t mode;                     /* 0: the row's */
     /* a message, held until at_done */

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 #include "common/clock.h"
 
 static const struct row root_row = {.name = "/", .kind = ROW_DIR, .mode = 0775, .rows = tree_rows};
@@ -31,6 +32,8 @@ int tree_open(struct broker *b, struct tree **out, struct fault *f)
     }
     t->b = b;
     t->opened_ms = wall_ms();
+    t->uid = geteuid();
+    t->gid = getegid();
     *out = t;
     return 0;
 }
@@ -148,7 +151,7 @@ static gid_t admin_gid(struct tree *t)
     if (key)
         broker_config_get(t->b, key, &name);
     buf_putc(&name, 0);
-    atomic_store(&t->admin_gid, buf_failed(&name) ? 0 : users_gid(t->users, name.p));
+    atomic_store(&t->admin_gid, buf_failed(&name) ? t->gid : users_gid(t->users, name.p, t->gid));
     atomic_store(&t->admin_gid_until, now + FLEETING_TTL_MS);
     buf_free(&name);
     return atomic_load(&t->admin_gid);
@@ -193,7 +196,7 @@ int at_attr(struct at *a, const struct row *row, uint64_t ino, struct tree_attr 
 
     out->ino = ino;
     out->mode = types[row->kind] | (a->mode ? a->mode : row->mode);
-    out->uid = a->owner && !(row->flags & ROW_SECRET) ? users_uid(a->t->users, a->owner) : 0;
+    out->uid = users_uid(a->t->users, a->owner, a->t->uid);
     out->gid = admin_gid(a->t);
     out->name_ttl_ms = row->flags & ROW_FLEETING ? FLEETING_TTL_MS : NAME_TTL_MS;
     out->attr_ttl_ms = row->flags & ROW_VOLATILE ? 0 : stable ? NAME_TTL_MS : FLEETING_TTL_MS;

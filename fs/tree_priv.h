@@ -21,6 +21,8 @@ struct tree {
     struct tree_handle *handles;
     struct scratches scratches;
     int64_t opened_ms;
+    uid_t uid;                       /* who runs the broker: owner of what has no other */
+    gid_t gid;
     _Atomic gid_t admin_gid;         /* of the configuration's adminGroup */
     _Atomic int64_t admin_gid_until; /* mono_ms */
 };

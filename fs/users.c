@@ -22,6 +22,7 @@ struct slot {
     enum what what;
     char name[USER_NAME_MAX];
     uint32_t id;
+    bool nobody;                 /* there is no such name */
     int64_t until;               /* mono_ms */
 };
 
@@ -110,14 +111,14 @@ static void ask_system(struct slot *s, char *room)
         getpwnam_r(s->name, &pw, room, NSS_ROOM, &found);
         if (found)
             s->id = found->pw_uid;
-        else if (!number(s->name, &s->id))
-            s->id = 0;
+        else
+            s->nobody = !number(s->name, &s->id);
     } else {
         getgrnam_r(s->name, &gr, room, NSS_ROOM, &group);
         if (group)
             s->id = group->gr_gid;
-        else if (!number(s->name, &s->id))
-            s->id = 0;
+        else
+            s->nobody = !number(s->name, &s->id);
     }
 }
 
@@ -146,14 +147,14 @@ void users_name(struct users *u, uid_t uid, char out[USER_NAME_MAX])
     memcpy(out, s.name, sizeof s.name);
 }
 
-static uint32_t id_of(struct users *u, enum what what, const char *name)
+static uint32_t id_of(struct users *u, enum what what, const char *name, uint32_t none)
 {
     struct slot s = {.what = what};
 
-    if (!name || !name[0] || !str_copy(s.name, sizeof s.name, str_of(name)))
-        return 0;
-    return answer(u, &s) ? s.id : 0;
+    if (!name || !name[0] || !str_copy(s.name, sizeof s.name, str_of(name)) || !answer(u, &s))
+        return none;
+    return s.nobody ? none : s.id;
 }
 
-uid_t users_uid(struct users *u, const char *name) { return id_of(u, UID_OF_NAME, name); }
-gid_t users_gid(struct users *u, const char *name) { return id_of(u, GID_OF_NAME, name); }
+uid_t users_uid(struct users *u, const char *name, uid_t none) { return id_of(u, UID_OF_NAME, name, none); }
+gid_t users_gid(struct users *u, const char *name, gid_t none) { return id_of(u, GID_OF_NAME, name, none); }

@@ -14,8 +14,8 @@ int users_open(struct users **out);
 void users_close(struct users *u);
 /* The user's name, or its number in decimal when it has none. */
 void users_name(struct users *u, uid_t uid, char out[USER_NAME_MAX]);
-/* The number of a user or group; decimal text stands for itself. 0 (root) when there is none such. */
-uid_t users_uid(struct users *u, const char *name);
-gid_t users_gid(struct users *u, const char *name);
+/* The number of a user or group; decimal text stands for itself. `none` when there is none such, or the name is empty or NULL. */
+uid_t users_uid(struct users *u, const char *name, uid_t none);
+gid_t users_gid(struct users *u, const char *name, gid_t none);
 
 #endif
