@@ -23,7 +23,7 @@ int commit_log_open(struct commit_log *l, const char *dir, int64_t file_size, st
         return fault_errno(f, ENOMEM, "open the commit log");
     l->file_size = file_size;
     l->spare_base = -1;
-    file_list_init(&l->files, file_size);
+    file_list_init(&l->files, file_size, true);
     pthread_mutex_init(&l->spare_lock, NULL);
     pthread_cond_init(&l->spare_change, NULL);
     return file_list_load(&l->files, dir, f);
@@ -87,7 +87,7 @@ int commit_log_set_end(struct commit_log *l, int64_t end, int64_t last_time, str
 
 static int make_file(struct commit_log *l, int64_t base, struct mapped_file **out, struct fault *f)
 {
-    struct mapped_file *m = mapped_file_new(base, l->file_size);
+    struct mapped_file *m = mapped_file_new(base, l->file_size, true);
     int rc;
 
     if (!m)

@@ -27,7 +27,7 @@ struct store_queue *queue_new(const struct queue_env *env, struct str topic, int
     q->topic_n = (uint16_t)topic.n;
     memcpy(q->topic, topic.p, topic.n);
     q->is_schedule = str_is(topic, TOPIC_SCHEDULE);
-    file_list_init(&q->files, env->file_size);
+    file_list_init(&q->files, env->file_size, false);
     return q;
 }
 
@@ -59,7 +59,7 @@ static int tail_file(struct store_queue *q, const char *dir, int64_t base, struc
     }
     if ((rc = dir_make(dir)))
         return fault_errno(f, -rc, "make directory %s", dir);
-    if (!(m = mapped_file_new(base, q->files.file_size)))
+    if (!(m = mapped_file_new(base, q->files.file_size, false)))
         return fault_errno(f, ENOMEM, "make a consume queue file");
     if ((rc = mapped_file_create(m, dir, 0, f))) {
         mapped_file_unref(m);

@@ -11,11 +11,12 @@
 
 #include "common/log.h"
 
-void file_list_init(struct file_list *l, int64_t file_size)
+void file_list_init(struct file_list *l, int64_t file_size, bool read_ahead)
 {
     memset(l, 0, sizeof *l);
     pthread_mutex_init(&l->lock, NULL);
     l->file_size = file_size;
+    l->read_ahead = read_ahead;
 }
 
 void file_list_free(struct file_list *l)
@@ -82,7 +83,7 @@ static int load_names(struct file_list *l, DIR *d)
         struct mapped_file *m;
         if (base < 0)
             continue;
-        if (!(m = mapped_file_new(base, l->file_size)) || push(l, m)) {
+        if (!(m = mapped_file_new(base, l->file_size, l->read_ahead)) || push(l, m)) {
             mapped_file_unref(m);
             return -ENOMEM;
         }

@@ -13,10 +13,11 @@ struct file_list {
     struct mapped_file **files;      /* by base, ascending; one reference each */
     int n, cap;
     int64_t file_size;
+    bool read_ahead;                 /* of its files: see mapped_file_new */
     bool was_cut;                    /* the load found a file that was too short */
 };
 
-void file_list_init(struct file_list *l, int64_t file_size);
+void file_list_init(struct file_list *l, int64_t file_size, bool read_ahead);
 void file_list_free(struct file_list *l);
 
 /* Reads the directory (missing: no files). Names that are not 20 digits are ignored; a file that is

@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/falloc.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +24,7 @@ int mapped_file_path(const char *dir, int64_t base, char *out, size_t cap)
     return n < 0 || (size_t)n >= cap ? -ENAMETOOLONG : 0;
 }
 
-struct mapped_file *mapped_file_new(int64_t base, int64_t size)
+struct mapped_file *mapped_file_new(int64_t base, int64_t size, bool read_ahead)
 {
     struct mapped_file *m = calloc(1, sizeof *m);
 
@@ -34,6 +33,7 @@ struct mapped_file *mapped_file_new(int64_t base, int64_t size)
     atomic_init(&m->refs, 1);
     m->base = base;
     m->size = size;
+    m->read_ahead = read_ahead;
     return m;
 }
 
@@ -69,6 +69,8 @@ static int map_fd(struct mapped_file *m, int fd)
 
     if (p == MAP_FAILED)
         return -errno;
+    if (!m->read_ahead)
+        madvise(p, (size_t)m->size, MADV_RANDOM);
     m->map = p;
     return 0;
 }

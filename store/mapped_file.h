@@ -5,6 +5,7 @@
 #define STORE_MAPPED_FILE_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include "common/fault.h"
@@ -13,14 +14,16 @@ struct mapped_file {
     _Atomic int refs;
     int64_t base;            /* offset of the first byte */
     int64_t size;
+    bool read_ahead;
     char *map;               /* NULL until mapped_file_map; set under the list's lock, then constant */
 };
 
 /* DIR/name; -ENAMETOOLONG when it does not fit. */
 int mapped_file_path(const char *dir, int64_t base, char *out, size_t cap);
 
-/* A handle with one reference and no mapping yet. NULL without memory. */
-struct mapped_file *mapped_file_new(int64_t base, int64_t size);
+/* A handle with one reference and no mapping yet. Without read_ahead the kernel brings in only the page that is
+ * touched: the first write to a sparse file would else fill megabytes with zeros. NULL without memory. */
+struct mapped_file *mapped_file_new(int64_t base, int64_t size, bool read_ahead);
 struct mapped_file *mapped_file_ref(struct mapped_file *m);
 void mapped_file_unref(struct mapped_file *m);       /* NULL is allowed */
 

@@ -277,7 +277,7 @@ static int load(struct queue_env *env, struct store_queue *q)
     if (!rc && !(rc = look_in(env, q, dir)))
         return 0;
     file_list_free(&q->files);           /* the next call tries again, from the start */
-    file_list_init(&q->files, env->file_size);
+    file_list_init(&q->files, env->file_size, false);
     return rc;
 }
 

@@ -161,7 +161,8 @@ int64_t store_queue_last_time(struct store *s, struct store_queue *q);   /* of t
 int64_t store_offset_at_time(struct store *s, struct store_queue *q, int64_t timestamp_ms, bool upper);
 
 /* Called after an append made messages up to queue offset max-1 readable, outside the append lock, on
- * the appending thread. One listener; set before the first append. */
+ * the appending thread: two threads' calls for one queue may come in either order. One listener; set before
+ * the first append. */
 void store_on_arrival(struct store *s, void (*fn)(void *ctx, struct store_queue *q, int64_t max), void *ctx);
 /* The owner's own word on a queue (its hold list). */
 void store_queue_set_data(struct store_queue *q, void *data);
