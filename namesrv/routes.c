@@ -13,11 +13,16 @@
 int routes_open(struct routes **out)
 {
     struct routes *r = calloc(1, sizeof(*r));
+    pthread_rwlockattr_t attr;
 
     if (!r)
         return -ENOMEM;
     pthread_mutex_init(&r->turn, NULL);
-    pthread_rwlock_init(&r->lock, NULL);
+    pthread_rwlockattr_init(&attr);
+    /* Else clients that ask without a pause would keep brokers from registering. */
+    pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+    pthread_rwlock_init(&r->lock, &attr);
+    pthread_rwlockattr_destroy(&attr);
     *out = r;
     return 0;
 }

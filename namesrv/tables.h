@@ -51,7 +51,7 @@ struct routed {                          /* a topic */
 
 struct routes {
     pthread_mutex_t turn;                /* one change of who the brokers are; taken before lock */
-    pthread_rwlock_t lock;               /* guards the rest; nothing is waited for under it */
+    pthread_rwlock_t lock;               /* guards the rest; nothing is waited for under it, and it is not taken twice */
     struct brokers *brokers;             /* hash by name */
     struct routed *topics;               /* hash by name */
     uint64_t serial;                     /* registrations so far */

@@ -572,6 +572,7 @@ static void test_config(void)
 {
     struct fixture fx;
     struct namesrv_config again = {0};
+    struct buf body = {0};
     struct fault f = {0};
 
     fixture_open(&fx);
@@ -590,6 +591,14 @@ static void test_config(void)
     ask(&fx, 318, str_of("needWaitForService=true\nenableAllTopicList=false"), NULL);
     is_int(route_code(&fx, "x"), RC_SYSTEM_ERROR, "needWaitForService: no route just after the start");
     is_int(ask(&fx, 206, none, NULL), RC_SYSTEM_ERROR, "enableAllTopicList=false: no list");
+    ask(&fx, 318, str_of("maxTopics=2"), NULL);
+    make_body(&body, 3, "orders", 1);
+    is_int(register_broker(&fx, &master, buf_str(&body)), RC_SYSTEM_ERROR, "maxTopics: more are refused");
+    is_int(namesrv_topic_count(fx.ns), 2, "and not kept");
+    ask(&fx, 318, str_of("maxTopics=4"), NULL);
+    is_int(register_broker(&fx, &master, buf_str(&body)), RC_SUCCESS, "the same registration, when there is room,");
+    is_int(namesrv_topic_count(fx.ns), 4, "brings the others");
+    buf_free(&body);
     fixture_close(&fx);
 }
 
