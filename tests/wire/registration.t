@@ -8,6 +8,16 @@ use lib "$FindBin::Bin/../lib";
 use Mqfs;
 use Test::More;
 
+my %running;                    # name servers, by pid
+my $main = $$;
+END {
+    if ($$ == $main) {
+        local ($?, $!);
+        kill TERM => $_ for keys %running;
+        waitpid $_, 0 for keys %running;
+    }
+}
+
 my ($port2) = free_ports(1);
 my $ns2 = start_namesrv($port2);
 
@@ -72,6 +82,7 @@ sub start_namesrv {
         open STDERR, '>&', \*STDOUT;
         exec Mqfs::build() . '/mqnamesrv', '-c', "$dir/namesrv.conf" or POSIX::_exit(127);
     }
+    $running{$pid} = 1;
     await('the name server', 10, sub { eval { rpc($port, 106, {}) } });
     return $pid;
 }
@@ -81,5 +92,6 @@ sub stop_namesrv {
     my $pid = shift;
     kill TERM => $pid;
     waitpid $pid, 0;
+    delete $running{$pid};
     return $?;
 }
