@@ -62,6 +62,7 @@ uint32_t message_body_crc(struct str body);
 void message_record_put(char *p, const struct message *m, bool crc_known);
 /* Where those fields stand in a record that message_record_put made, so that the append can
  * fill them in under the lock, after everything else was prepared outside of it. */
+#define RECORD_AT_MAGIC 4
 #define RECORD_AT_QUEUE_OFFSET 20
 #define RECORD_AT_PHYSICAL_OFFSET 28
 #define RECORD_AT_SYS_FLAG 36

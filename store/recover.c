@@ -48,7 +48,7 @@ static int append_unit(struct scan *c, struct store_queue *q, const struct store
 
 static int unit_of(struct scan *c, struct store_queue *q, int64_t offset, struct store_entry *out)
 {
-    struct unit_cursor at = {0};
+    struct unit_cursor at = {q->tail ? mapped_file_ref(q->tail) : NULL};     /* mostly the right file */
     int rc = queue_unit(&c->s->env, q, &at, offset, out);
 
     unit_cursor_end(&at);
