@@ -106,29 +106,38 @@ static void topic_event(struct fuse_notify *n, const struct event *e)
         at_path(n, e->what, (struct str[]){str_of("groups"), group, str_of(topic_is_dlq(topic) ? "dlq" : "retry")}, 3);
 }
 
+/* Where the thing stands that an event is about: two names (or one), its name, and for bindings two more. */
+static const struct place {
+    const char *first, *second, *after;
+} places[] = {
+    [EVENT_GROUP] = {"groups", NULL, NULL},
+    [EVENT_PRODUCER] = {"producers", NULL, NULL},
+    [EVENT_GROUP_BINDING] = {"groups", NULL, "bindings"},
+    [EVENT_PRODUCER_BINDING] = {"producers", NULL, "bindings"},
+    [EVENT_CONFIG] = {"broker", "config", NULL},
+};
+
 static void tell(struct fuse_notify *n, const struct event *e)
 {
-    struct str name = str_of(e->name), sub = str_of(e->sub);
+    const struct place *p = &places[e->kind];
+    struct str path[4];
+    int depth = 0;
 
-    switch (e->kind) {
-    case EVENT_TOPIC:
+    if (e->kind == EVENT_TOPIC) {        /* stands in several places */
         topic_event(n, e);
-        break;
-    case EVENT_GROUP:
-    case EVENT_PRODUCER:
-        at_path(n, e->what, (struct str[]){str_of(e->kind == EVENT_GROUP ? "groups" : "producers"), name}, 2);
-        break;
-    case EVENT_GROUP_BINDING:
-    case EVENT_PRODUCER_BINDING:
-        at_path(n, e->what, (struct str[]){str_of(e->kind == EVENT_GROUP_BINDING ? "groups" : "producers"), name,
-                                           str_of("bindings"), sub}, 4);
-        break;
-    case EVENT_CONFIG:
-        at_path(n, EVENT_CHANGED, (struct str[]){str_of("broker"), str_of("config"), name}, 3);
-        if (str_is(name, "adminGroup"))
-            changed_below(n, tree_root(n->d->tree));
-        break;
+        return;
     }
+    path[depth++] = str_of(p->first);
+    if (p->second)
+        path[depth++] = str_of(p->second);
+    path[depth++] = str_of(e->name);
+    if (p->after) {
+        path[depth++] = str_of(p->after);
+        path[depth++] = str_of(e->sub);
+    }
+    at_path(n, e->what, path, depth);
+    if (e->kind == EVENT_CONFIG && strcmp(e->name, "adminGroup") == 0)
+        changed_below(n, tree_root(n->d->tree));
 }
 
 static void *run(void *arg)

@@ -79,6 +79,12 @@ int at_queue_number(struct str name, int32_t *out)
 
 /* ---- topics at the root ---- */
 
+/* System topics stand in broker/system, retry and dead-letter topics with their groups. */
+static bool is_listed(const struct topic_info *t)
+{
+    return !t->system && !topic_is_retry(str_of(t->name)) && !topic_is_dlq(str_of(t->name));
+}
+
 static int root_topic_load(struct at *a, struct str name) { return at_topic(a, topic_of_name(name)); }
 
 static int root_topic_next(struct at *a, uint64_t after, uint64_t *cookie)
@@ -88,7 +94,7 @@ static int root_topic_next(struct at *a, uint64_t after, uint64_t *cookie)
     while ((rc = broker_topic_next(a->b, (uint32_t)after, &a->topic)) == 0) {
         after = a->topic.id;
         *cookie = after;
-        if (a->topic.system || !tree_topic_name(str_of(a->topic.name), a->name) || at_name(a, str_of(a->name)))
+        if (!is_listed(&a->topic) || !tree_topic_name(str_of(a->topic.name), a->name) || at_name(a, str_of(a->name)))
             continue;
         a->owner = a->topic.owner;
         a->mtime_ms = a->topic.last_time ? a->topic.last_time : a->topic.created;

@@ -184,8 +184,8 @@ static int queue_load(struct at *a, struct str name)
 
     if (!rc)
         rc = broker_queue_get(a->b, str_of(a->topic.name), a->queue, &a->q);
-    if (!rc && a->q.last_time)
-        a->mtime_ms = a->q.last_time;
+    if (!rc)
+        a->mtime_ms = a->q.last_time ? a->q.last_time : a->topic.created;
     return rc;
 }
 

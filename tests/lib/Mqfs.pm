@@ -259,12 +259,14 @@ sub properties {
     return join '', map { "$_\x01$p{$_}\x02" } sort keys %p;
 }
 
-# send_message PORT or wire, TOPIC, QUEUE, BODY, PROPERTY => VALUE...: SEND_MESSAGE_V2
+# send_message PORT or wire, TOPIC, QUEUE, BODY, PROPERTY => VALUE...: SEND_MESSAGE_V2. Not properties, though given
+# like them: producerGroup, sysFlag
 sub send_message {
     my ($to, $topic, $queue, $body, %properties) = @_;
     my $group = delete $properties{producerGroup} // 'mqfs-test-producer';
+    my $flags = delete $properties{sysFlag} // 0;
     $to = Mqfs::Wire->new($to) if !ref $to;
-    return $to->call(310, {a => $group, b => $topic, c => 'TBW102', d => 4, e => $queue, f => 0,
+    return $to->call(310, {a => $group, b => $topic, c => 'TBW102', d => 4, e => $queue, f => $flags,
         g => int(time * 1000), h => 0, i => properties(%properties), j => 0, k => 'false', l => 0, m => 'false'}, $body);
 }
 

@@ -6,8 +6,10 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/../lib";
 use Mqfs;
+use Compress::Zlib ();
 use POSIX qw(O_RDONLY O_WRONLY);
 use Test::More;
+use Time::HiRes ();
 
 my $m = Mqfs->start(autoCreateTopicEnable => 'false');
 my $mq = $m->{mnt};
@@ -47,6 +49,15 @@ ok(!-e "$mq/TopicA/0/messages/0", 'an offset without its zeros is no name');
 is(slurp("$mq/TopicA/status") =~ tr/\n//, 1 + $queues, 'status: a head and a line for each queue');
 like(slurp("$mq/TopicA/status"), qr/^QUEUE +MIN +MAX +LAST_TIME\n0 +0 +5 +\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\n1 +0 +0 +-\n/, '... aligned');
 
+# a body that the client compressed is shown as the client was given it
+my $plain = "compress me\n" x 1000;
+is(send_message($m->{port}, 'TopicA', 2, Compress::Zlib::compress($plain), sysFlag => 1)->{code}, 0, 'a compressed message');
+my $packed = sprintf '%s/TopicA/2/messages/%020d', $mq, 0;
+ok(slurp($packed) eq $plain, '... is shown plain');
+is(-s $packed, length $plain, '... with its size');
+is(send_message($m->{port}, 'TopicA', 2, 'not zlib', sysFlag => 1)->{code}, 0, 'one that says so and is not');
+is(slurp(sprintf '%s/TopicA/2/messages/%020d', $mq, 1), 'not zlib', '... is shown as it is');
+
 # ---- sizes ----
 my $wrong = 0;
 for my $path (split /\n/, sh('find $1 -path "*/broker/s*" -prune -o -type f -print', $mq)) {
@@ -58,6 +69,11 @@ for my $path (split /\n/, sh('find $1 -path "*/broker/s*" -prune -o -type f -pri
 }
 is($wrong, 0, 'st_size of every file is what a read gives');
 
+# A topic's and a queue's time follows its messages within a second: tar and cp would see it change.
+sub mtime { return (Time::HiRes::stat("$mq/" . shift))[9] }
+await('times to settle', 5, sub { mtime('TopicA') == mtime('TopicA/2/offset') && mtime('TopicA/2') == mtime('TopicA/2/offset') });
+pass("a topic's and a queue's time become those of the last message");
+
 # ---- tools ----
 is(sh('mkdir $1/copy && cp -a $2/TopicA $1/copy && diff -r $2/TopicA $1/copy/TopicA', $m->{dir}, $mq), '', 'cp -a and diff -r of a topic');
 is(sh('tar -C $2 -cf $1/x.tar TopicA groups producers && mkdir $1/x && tar -C $1/x -xf $1/x.tar && diff -r $2/TopicA $1/x/TopicA', $m->{dir}, $mq), '', 'tar c, tar x');
@@ -65,7 +81,7 @@ my ($status, $out) = sh('find $1 -type f -size +0 | wc -l; find $1 | sort | uniq
 like($out, qr/^\d+\n$/, 'a recursive walk ends and shows nothing twice');
 is(sh('find $1 -name offset -newermt "-2 minutes" -path "*/0/*"', "$mq/TopicA"), "$mq/TopicA/0/offset\n", 'find -newermt finds the queue that moved');
 is(sh('cd $1 && ls -i TopicA | sort > $2/i1; ls -i TopicA | sort > $2/i2; cmp $2/i1 $2/i2', $mq, $m->{dir}), '', 'inode numbers stay');
-is(sh('grep -rl first $1/TopicA', $mq), "$first\n", 'grep -r');
+is(sh('grep -rlx first $1/TopicA', $mq), "$first\n", 'grep -r');
 is(sh('ls -a $1/TopicA/0', $mq), ".\n..\nlast_time\nmessages\nmin_offset\noffset\n", 'ls -a has the dots');
 is(sh('wc -c < $1/TopicA/perm', $mq), "2\n", 'wc');
 

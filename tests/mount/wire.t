@@ -44,6 +44,13 @@ soon('... gone', '', sub { -e "$mq/TopicA" ? 'there' : '' });
 is(sh('ls $1', $mq), "broker\ngroups\nproducers\n", '... and not listed');
 is(sh('mkdir $1/TopicA && cat $1/TopicA/0/offset', $mq), "0\n", '... and made again by mkdir, at once');
 
+is(put_topic('groups'), 0, 'a topic called like a name of the tree');
+is(sh('ls $1; cat $1/topic:groups/perm', $mq), "TopicA\nbroker\ngroups\nproducers\ntopic:groups\n6\n", '... is topic:groups');
+is(put_topic('groups', perm => 4), 0, '... changed over the wire');
+soon('... shows there', "4\n", sub { slurp("$mq/topic:groups/perm") });
+is($wire->call(215, {topic => 'groups'})->{code}, 0, '... deleted');
+soon('... gone', '', sub { -e "$mq/topic:groups" ? 'there' : '' });
+
 # ---- a group at work ----
 is(sh('mkdir $1/groups/g1 && echo > $1/groups/g1/bindings/TopicA', $mq), '', 'a group');
 send_message($wire, 'TopicA', $_ % 2, "m$_") for 0 .. 19;
@@ -81,6 +88,11 @@ my $client = slurp("$mq/groups/g1/clients/10.0.0.9\@a%2Fb");
 like($client, qr/^address +127\.0\.0\.1:\d+$/m, '... its address');
 like($client, qr/^subscription +TopicA TAG TagA$/m, '... its subscription');
 like($client, qr/^model +CLUSTERING$/m, '... its model');
+is($wire->call(36, {offset => 0, group => 'g1', delayLevel => 0, originTopic => 'TopicA', originMsgId => '', unitMode => 'false',
+    maxReconsumeTimes => 16})->{code}, 0, 'it sends a message back');
+ok(-d "$mq/groups/g1/retry/0/messages", '... its retry topic stands in groups/g1/retry');
+ok(-d "$mq/%RETRY%g1/0", '... can be looked up at the root');
+unlike(sh('ls $1', $mq), qr/RETRY/, '... and is not listed there');
 ok(!rmdir("$mq/groups/g1") && $!{EBUSY}, 'a group with a client is busy');
 like(slurp("$mq/broker/last_error"), qr{^/groups/g1: .+}, '... says last_error');
 undef $wire;
