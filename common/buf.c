@@ -10,6 +10,8 @@
 
 static bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
 
+static bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
 struct str str_trim(struct str s)
 {
     while (s.n && is_blank(s.p[0]))
@@ -43,20 +45,25 @@ bool str_copy(char *dst, size_t cap, struct str s)
     return true;
 }
 
+#define SAFE_DIGITS 18      /* so many cannot overflow */
+
 int str_i64(struct str s, int64_t *out)
 {
-    bool negative = false;
+    bool negative;
     uint64_t v = 0;
+    size_t i = 0;
 
-    s = str_trim(s);
-    if (s.n && (s.p[0] == '-' || s.p[0] == '+')) {
-        negative = s.p[0] == '-';
+    if (s.n && (s.p[0] <= ' ' || s.p[s.n - 1] <= ' '))
+        s = str_trim(s);
+    negative = s.n && s.p[0] == '-';
+    if (negative || (s.n && s.p[0] == '+'))
         s.p++, s.n--;
-    }
     if (!s.n)
         return -EINVAL;
-    for (size_t i = 0; i < s.n; i++) {
-        if (s.p[i] < '0' || s.p[i] > '9')
+    for (; i < s.n && i < SAFE_DIGITS && is_digit(s.p[i]); i++)
+        v = v * 10 + (unsigned)(s.p[i] - '0');
+    for (; i < s.n; i++) {
+        if (!is_digit(s.p[i]))
             return -EINVAL;
         if (__builtin_mul_overflow(v, 10u, &v) || __builtin_add_overflow(v, (unsigned)(s.p[i] - '0'), &v))
             return -ERANGE;
@@ -161,21 +168,27 @@ void buf_put(struct buf *b, const void *p, size_t n)
 
 void buf_puts(struct buf *b, const char *z) { buf_put(b, z, strlen(z)); }
 
+/* Two digits at a time, from the end. */
 size_t fmt_i64(char out[21], int64_t v)
 {
+    static const char pairs[] =
+        "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
+        "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
+        "8081828384858687888990919293949596979899";
     char tmp[20];
     uint64_t u = v < 0 ? 0 - (uint64_t)v : (uint64_t)v;
-    size_t n = 0, at = 0;
+    size_t at = sizeof(tmp), sign = v < 0;
 
-    do {
-        tmp[n++] = (char)('0' + u % 10);
-        u /= 10;
-    } while (u);
-    if (v < 0)
-        out[at++] = '-';
-    while (n)
-        out[at++] = tmp[--n];
-    return at;
+    while (u >= 10) {
+        at -= 2;
+        memcpy(tmp + at, pairs + u % 100 * 2, 2);
+        u /= 100;
+    }
+    if (u || at == sizeof(tmp))
+        tmp[--at] = (char)('0' + u);
+    out[0] = '-';
+    memcpy(out + sign, tmp + at, sizeof(tmp) - at);
+    return sign + sizeof(tmp) - at;
 }
 
 void buf_i64(struct buf *b, int64_t v)

@@ -1,23 +1,5 @@
 #include "common/json_text.h"
 
-#include <endian.h>
-
-#define ONES 0x0101010101010101ULL
-#define HIGHS 0x8080808080808080ULL
-
-/* Non-zero when one of the 8 bytes of w is b; its lowest bit is in the first such byte. */
-static inline uint64_t has_byte(uint64_t w, unsigned char b)
-{
-    w ^= ONES * b;
-    return (w - ONES) & ~w & HIGHS;
-}
-
-/* Non-zero when one of the 8 bytes is a control character or not ASCII. */
-static inline uint64_t has_odd(uint64_t w)
-{
-    return ((w - ONES * 0x20) & ~w & HIGHS) | (w & HIGHS);
-}
-
 static char *skip_comment(char *p, const char *end)
 {
     if (end - p < 2)
@@ -50,6 +32,13 @@ char *json_skip_blanks(char *p, const char *end)
 
 /* ---- reading ---- */
 
+/* A hexadecimal digit's value plus one; 0: it is none. */
+static const unsigned char hex_digit[256] = {
+    ['0'] = 1, ['1'] = 2, ['2'] = 3, ['3'] = 4, ['4'] = 5, ['5'] = 6, ['6'] = 7, ['7'] = 8, ['8'] = 9, ['9'] = 10,
+    ['a'] = 11, ['b'] = 12, ['c'] = 13, ['d'] = 14, ['e'] = 15, ['f'] = 16,
+    ['A'] = 11, ['B'] = 12, ['C'] = 13, ['D'] = 14, ['E'] = 15, ['F'] = 16,
+};
+
 static int hex4(const char *p, const char *end, unsigned *out)
 {
     unsigned v = 0;
@@ -57,13 +46,10 @@ static int hex4(const char *p, const char *end, unsigned *out)
     if (end - p < 4)
         return -1;
     for (int i = 0; i < 4; i++) {
-        unsigned char c = (unsigned char)p[i], low = c | 0x20;
-        if (c >= '0' && c <= '9')
-            v = v << 4 | (c - '0');
-        else if (low >= 'a' && low <= 'f')
-            v = v << 4 | (low - 'a' + 10u);
-        else
+        unsigned digit = hex_digit[(unsigned char)p[i]];
+        if (!digit)
             return -1;
+        v = v << 4 | (digit - 1);
     }
     *out = v;
     return 0;
@@ -130,21 +116,23 @@ static char *unescape(char *p, const char *end, char **w)
     return p + 1;
 }
 
-/* The next quote or backslash at or after p, or end. */
-static inline char *find_special(char *p, char *end, char quote)
+/* Moves what stands before the next quote or backslash (or end) from *p down to *w, both then behind it. Runs are
+ * short between the escapes of a property text: a call of memmove for each would cost more than they do. */
+static inline void move_plain(char **p, char *end, char quote, char **w)
 {
-    uint64_t word, hit;
+    char *from = *p, *to = *w;
+    uint64_t word;
 
-    for (; end - p >= 8; p += 8) {
-        memcpy(&word, p, 8);
-        word = le64toh(word);
-        hit = has_byte(word, (unsigned char)quote) | has_byte(word, '\\');
-        if (hit)
-            return p + __builtin_ctzll(hit) / 8;
+    for (; end - from >= 8; from += 8, to += 8) {
+        memcpy(&word, from, 8);
+        if (json_has_either(word, quote, '\\'))
+            break;
+        memcpy(to, &word, 8);
     }
-    while (p < end && *p != quote && *p != '\\')
-        p++;
-    return p;
+    while (from < end && *from != quote && *from != '\\')
+        *to++ = *from++;
+    *p = from;
+    *w = to;
 }
 
 char *json_unquote(char *p, char *end, struct str *out)
@@ -152,14 +140,12 @@ char *json_unquote(char *p, char *end, struct str *out)
     char quote = *p++;
     char *start = p, *w;
 
-    p = w = find_special(p, end, quote);
+    p = w = json_find_special(p, end, quote);
     while (p < end && *p == '\\') {
-        char *run = unescape(p + 1, end, &w);
-        if (!run)
+        p = unescape(p + 1, end, &w);
+        if (!p)
             return NULL;
-        p = find_special(run, end, quote);
-        memmove(w, run, (size_t)(p - run));
-        w += p - run;
+        move_plain(&p, end, quote, &w);
     }
     if (p == end)
         return NULL;
@@ -169,11 +155,13 @@ char *json_unquote(char *p, char *end, struct str *out)
 
 /* ---- writing ---- */
 
-/* The letter after the backslash; 'u' for the long form, 0 for a plain byte. */
-static const char escapes[128] = {
+#define RAW 1           /* not ASCII: UTF-8 is to be looked at */
+
+/* How a byte is written: 0 as it is, RAW, else the letter after the backslash; 'u' for the long form. */
+static const char escapes[256] = {
     'u', 'u', 'u', 'u', 'u', 'u', 'u', 'u', 'b', 't', 'n', 'u', 'f', 'r', 'u', 'u',
     'u', 'u', 'u', 'u', 'u', 'u', 'u', 'u', 'u', 'u', 'u', 'u', 'u', 'u', 'u', 'u',
-    ['"'] = '"', ['\\'] = '\\',
+    ['"'] = '"', ['\\'] = '\\', [0x80 ... 0xFF] = RAW,
 };
 
 static char *put_escape(char *w, unsigned char c, char letter)
@@ -216,34 +204,57 @@ static size_t utf8_length(const unsigned char *p, size_t left)
     return n;
 }
 
-char *json_escape_to(char *w, struct str s)
+/* Non-zero when one of the 8 bytes is a control character, quote, backslash or not ASCII. */
+static inline uint64_t has_odd(uint64_t w)
 {
-    const unsigned char *p = (const unsigned char *)s.p, *end = p + s.n;
+    uint64_t below = w - JSON_EACH(' '), quote = (w ^ JSON_EACH('"')) - JSON_EACH(1),
+             backslash = (w ^ JSON_EACH('\\')) - JSON_EACH(1);
+
+    return (w | below | quote | backslash) & JSON_EACH(0x80);
+}
+
+static inline char *copy_plain(char *w, const unsigned char **p, const unsigned char *end)
+{
+    const unsigned char *from = *p;
     uint64_t word;
 
-    while (p < end) {
-        if (end - p >= 8) {
-            memcpy(&word, p, 8);
-            if (!(has_odd(word) | has_byte(word, '"') | has_byte(word, '\\'))) {
-                memcpy(w, p, 8);
-                w += 8;
-                p += 8;
-                continue;
-            }
-        }
-        if (*p >= 0x80) {
+    for (; end - from >= 8; from += 8, w += 8) {
+        memcpy(&word, from, 8);
+        if (has_odd(word))
+            break;
+        memcpy(w, &word, 8);
+    }
+    while (from < end && !escapes[*from])
+        *w++ = (char)*from++;
+    *p = from;
+    return w;
+}
+
+/* p is at a byte that is not plain. */
+static __attribute__((noinline)) char *escape_from(char *w, const unsigned char *p, const unsigned char *end)
+{
+    do {
+        if (escapes[*p] == RAW) {
             size_t n = utf8_length(p, (size_t)(end - p));
             memcpy(w, n ? (const char *)p : "\xEF\xBF\xBD", n ? n : 3);
             w += n ? n : 3;
             p += n ? n : 1;
-        } else if (escapes[*p]) {
+        } else {
             w = put_escape(w, *p, escapes[*p]);
             p++;
-        } else {
-            *w++ = (char)*p++;
         }
-    }
+        w = copy_plain(w, &p, end);
+    } while (p < end);
     return w;
+}
+
+/* Most texts are plain: for them this is all. */
+char *json_escape_to(char *w, struct str s)
+{
+    const unsigned char *p = (const unsigned char *)s.p, *end = p + s.n;
+
+    w = copy_plain(w, &p, end);
+    return p == end ? w : escape_from(w, p, end);
 }
 
 /* How much of s to escape at once, so that the room asked for stays small; never

@@ -6,23 +6,25 @@
 
 static bool name_is(const char *name, struct str k)
 {
-    for (size_t i = 0; i < k.n; i++) {
-        if (name[i] != k.p[i] || !name[i])
-            return false;
-    }
-    return !name[k.n];
+    size_t i = 0;
+
+    while (i < k.n && name[i] == k.p[i] && name[i])
+        i++;
+    return i == k.n && !name[i];
 }
 
 /* The row named k. Senders keep one order, so the search starts at the row after
  * the last one found; n when there is none. */
 static size_t find_row(const struct field *rows, size_t n, size_t from, struct str k)
 {
+    char first = k.n ? k.p[0] : 0;
+
     for (size_t i = from; i < n; i++) {
-        if (name_is(rows[i].name, k))
+        if (rows[i].name[0] == first && name_is(rows[i].name, k))
             return i;
     }
     for (size_t i = 0; i < from; i++) {
-        if (name_is(rows[i].name, k))
+        if (rows[i].name[0] == first && name_is(rows[i].name, k))
             return i;
     }
     return n;
@@ -84,12 +86,10 @@ static const struct {
     [FIELD_BOOL] = {set_bool, sizeof(bool), "true or false"},
 };
 
-static int set_defaults(const struct field *rows, size_t n, uint64_t seen, char *hdr, struct fault *f)
+static int set_defaults(const struct field *rows, uint64_t missing, char *hdr, struct fault *f)
 {
-    for (size_t i = 0; i < n; i++) {
-        const struct field *r = &rows[i];
-        if (seen >> i & 1)
-            continue;
+    for (; missing; missing &= missing - 1) {
+        const struct field *r = &rows[__builtin_ctzll(missing)];
         if (r->required)
             return fault_set(f, RC_INVALID_PARAMETER, EINVAL, "the header field %s is missing",
                              r->name);
@@ -102,7 +102,7 @@ static int set_defaults(const struct field *rows, size_t n, uint64_t seen, char 
 int fields_decode(const struct field *rows, size_t n, const struct command *cmd, void *hdr,
                   size_t size, struct fault *f)
 {
-    uint64_t seen = 0;
+    uint64_t missing = n ? UINT64_MAX >> (64 - n) : 0;
     size_t next = 0;
 
     assert(n <= FIELDS_MAX);
@@ -115,11 +115,11 @@ int fields_decode(const struct field *rows, size_t n, const struct command *cmd,
         if (at == n)
             continue;
         next = at + 1;
-        seen |= (uint64_t)1 << at;
+        missing &= ~((uint64_t)1 << at);
         assert(size >= types[r->type].size && r->at <= size - types[r->type].size);
         if (types[r->type].set((char *)hdr + r->at, v))
             return fault_set(f, RC_INVALID_PARAMETER, EINVAL,
                              "the header field %s must be %s, not %.*s", r->name, types[r->type].what, (int)(v.n < 100 ? v.n : 100), v.p);
     }
-    return set_defaults(rows, n, seen, hdr, f);
+    return set_defaults(rows, missing, hdr, f);
 }

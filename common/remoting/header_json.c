@@ -15,23 +15,22 @@ struct token {
     enum { TOKEN_TEXT, TOKEN_NUMBER, TOKEN_BOOL, TOKEN_NULL, TOKEN_NESTED } type;
 };
 
-/* The usual header has no blanks at all. */
-static inline char *blanks(char *p, char *end)
+/* The usual header has no blanks: what follows them is looked for first. */
+static inline char *blanks_before(char usual, char *p, char *end)
 {
-    return p < end && (json_is_blank(*p) || *p == '/') ? json_skip_blanks(p, end) : p;
+    return p < end && *p == usual ? p : json_skip_blanks(p, end);
 }
 
-static bool is_bare(char c)
-{
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-           c == '-' || c == '+' || c == '.' || c == '_' || c == '$';
-}
+static const bool is_bare[256] = {
+    ['0' ... '9'] = true, ['a' ... 'z'] = true, ['A' ... 'Z'] = true,
+    ['-'] = true, ['+'] = true, ['.'] = true, ['_'] = true, ['$'] = true,
+};
 
 static char *scan_bare(char *p, const char *end, struct str *out)
 {
     char *start = p;
 
-    while (p < end && is_bare(*p))
+    while (p < end && is_bare[(unsigned char)*p])
         p++;
     *out = str_n(start, (size_t)(p - start));
     return out->n ? p : NULL;
@@ -114,14 +113,10 @@ static char *skip_nested(char *p, char *end, struct str *out)
     return p;
 }
 
-static char *scan_value(char *p, char *end, struct token *t)
+static char *scan_other(char *p, char *end, struct token *t)
 {
     if (p == end)
         return NULL;
-    if (*p == '"' || *p == '\'') {
-        t->type = TOKEN_TEXT;
-        return json_unquote(p, end, &t->text);
-    }
     if (*p == '{' || *p == '[') {
         t->type = TOKEN_NESTED;
         return skip_nested(p, end, &t->text);
@@ -130,39 +125,50 @@ static char *scan_value(char *p, char *end, struct token *t)
     return p && classify(t) ? p : NULL;
 }
 
+/* Nearly all values are texts. */
+static inline char *scan_value(char *p, char *end, struct token *t)
+{
+    if (p == end || (*p != '"' && *p != '\''))
+        return scan_other(p, end, t);
+    t->type = TOKEN_TEXT;
+    return json_unquote_plain(p, end, &t->text);
+}
+
 /* Name and colon of a member. */
-static char *scan_name(char *p, char *end, struct str *name)
+static inline __attribute__((always_inline)) char *scan_name(char *p, char *end, struct str *name)
 {
     if (p == end)
         return NULL;
-    p = *p == '"' || *p == '\'' ? json_unquote(p, end, name) : scan_bare(p, end, name);
+    p = *p == '"' || *p == '\'' ? json_unquote_plain(p, end, name) : scan_bare(p, end, name);
     if (!p)
         return NULL;
-    p = blanks(p, end);
+    p = blanks_before(':', p, end);
     if (!p || p == end || *p != ':')
         return NULL;
-    return blanks(p + 1, end);
+    return blanks_before('"', p + 1, end);
 }
 
-/* Calls member for each member of the object at p; the result is past its brace. */
-static char *scan_object(char *p, char *end, struct command *cmd,
-                         char *(*member)(char *p, char *end, struct str name, struct command *cmd))
+/* Calls member for each member of the object at p; the result is past its brace. Always inlined, so that
+ * member is too: a header has some twenty of them. */
+static inline __attribute__((always_inline)) char *
+scan_object(char *p, char *end, struct command *cmd,
+            char *(*member)(char *p, char *end, struct str name, struct command *cmd))
 {
     struct str name;
 
     if (p == end || *p != '{')
         return NULL;
-    p = blanks(p + 1, end);
+    p = blanks_before('"', p + 1, end);
     while (p && p < end && *p != '}') {
         p = scan_name(p, end, &name);
         if (p)
             p = member(p, end, name, cmd);
         if (p)
-            p = blanks(p, end);
+            p = blanks_before(',', p, end);
         if (!p || p == end || (*p != ',' && *p != '}'))
             return NULL;
         if (*p == ',')
-            p = blanks(p + 1, end);
+            p = blanks_before('"', p + 1, end);
     }
     return p && p < end ? p + 1 : NULL;
 }
