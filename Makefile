@@ -65,7 +65,7 @@ test: check clients
 	$(PROVE) $(sort $(wildcard tests/clients/*.t))
 
 bench: all bench-programs
-	tests/bench/run
+	@MQ_BUILD=$O tests/bench/run
 
 # ---- what the tables say, as pages ----
 docs: all
