@@ -31,19 +31,21 @@ static bool same_version(struct str text, const struct data_version *v)
     same = text.n && json_parse(&a, text, &root) == 0;
     if (same) {
         data_version_read(root, &theirs);
-        same = theirs.counter == v->counter && theirs.timestamp == v->timestamp && theirs.state_version == v->state_version;
+        same = theirs.counter == v->counter && theirs.timestamp == v->timestamp &&
+            theirs.state_version == v->state_version;
     }
     arena_free(&a);
     return same;
 }
 
 /* Source: Apache SubscriptionGroupManager.subGroupTable, TopicConfigManager.subTopicConfigTable (5.5.0). */
-int admin_page(struct request *r, const char *seq, const char *max, const struct data_version *v, size_t total, size_t *first,
-               size_t *n, struct fault *f)
+int admin_page(struct request *r, const char *seq, const char *max, const struct data_version *v,
+               size_t total, size_t *first, size_t *n, struct fault *f)
 {
     const struct broker_config *conf = broker_conf(broker_of(r));
     const struct command *cmd = request_cmd(r);
-    struct str version = command_ext(cmd, "dataVersion"), from = command_ext(cmd, seq), most = command_ext(cmd, max);
+    struct str version = command_ext(cmd, "dataVersion"), from = command_ext(cmd, seq),
+        most = command_ext(cmd, max);
     int32_t first_asked = 0, max_asked = INT32_MAX;
 
     *first = 0;

@@ -16,7 +16,8 @@
 
 /* ---- making and changing: 200, 225 ---- */
 
-static int put_configs(struct request *r, struct arena *a, const struct json *first, const struct json *list, struct fault *f)
+static int put_configs(struct request *r, struct arena *a, const struct json *first,
+                       const struct json *list, struct fault *f)
 {
     const struct json **configs;
     struct caller who;
@@ -24,7 +25,8 @@ static int put_configs(struct request *r, struct arena *a, const struct json *fi
 
     json_each(j, list) {
         if (j->type != JSON_OBJECT)
-            return fault_set(f, RC_INVALID_PARAMETER, EINVAL, "groupConfigList wants SubscriptionGroupConfig objects");
+            return fault_set(f, RC_INVALID_PARAMETER, EINVAL,
+                             "groupConfigList wants SubscriptionGroupConfig objects");
         n++;
     }
     if (!n)
@@ -220,7 +222,8 @@ void op_get_group_config(struct request *r)
         return;
     }
     buf_free(&body);
-    reply(r, RC_SUBSCRIPTION_GROUP_NOT_EXIST, "there is no group %.*s: make it with mkdir or updateSubGroup", STR_ARG(h.group));
+    reply(r, RC_SUBSCRIPTION_GROUP_NOT_EXIST,
+          "there is no group %.*s: make it with mkdir or updateSubGroup", STR_ARG(h.group));
 }
 
 /* ---- progress: 208 ---- */
@@ -232,7 +235,8 @@ static const struct field stats_fields[] = {
 };
 
 /* One row of the offset table; reads the log for the time of the last consumed message. false: no such queue. */
-static bool put_queue_stats(struct json_writer *w, struct broker *b, struct str group, struct str topic, int32_t id)
+static bool put_queue_stats(struct json_writer *w, struct broker *b, struct str group, struct str topic,
+                            int32_t id)
 {
     struct store_queue *q = NULL;
     int64_t committed, max, time = 0;
@@ -262,7 +266,8 @@ static bool put_queue_stats(struct json_writer *w, struct broker *b, struct str 
     jw_kint(w, "brokerOffset", max);
     jw_kint(w, "consumerOffset", committed);
     jw_kint(w, "lastTimestamp", time > 0 ? time : 0);
-    jw_kint(w, "pullOffset", committed);     /* what is pulled and not yet committed only the client knows */
+    jw_kint(w, "pullOffset",
+            committed);     /* what is pulled and not yet committed only the client knows */
     jw_object_end(w);
     return true;
 }
@@ -273,7 +278,8 @@ static void put_topic_stats(struct json_writer *w, struct broker *b, struct str 
         ;
 }
 
-static void count_subscription(void *arg, struct str topic, struct str type, struct str expression) { ++*(int *)arg; }
+static void count_subscription(void *arg, struct str topic, struct str type,
+                               struct str expression) { ++*(int *)arg; }
 
 /* Apache passes over a topic that a group which is online does not subscribe. */
 static bool is_left_out(struct broker *b, struct str group, struct str topic)

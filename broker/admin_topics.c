@@ -47,7 +47,8 @@ static bool topic_of(struct request *r, struct topic_header *h)
 
 static void reply_no_topic(struct request *r, struct str topic)
 {
-    reply(r, RC_TOPIC_NOT_EXIST, "topic %.*s does not exist: make it with mkdir or updateTopic", STR_ARG(topic));
+    reply(r, RC_TOPIC_NOT_EXIST, "topic %.*s does not exist: make it with mkdir or updateTopic",
+          STR_ARG(topic));
 }
 
 /* ---- making and changing: 17, 18 ---- */
@@ -56,7 +57,8 @@ static void reply_no_topic(struct request *r, struct str topic)
 static int no_minus_one(const struct topic_change *ch, struct fault *f)
 {
     if (ch->read_queues == -1 || ch->write_queues == -1 || ch->perm == -1)
-        return fault_set(f, RC_INVALID_PARAMETER, EINVAL, "readQueueNums, writeQueueNums and perm cannot be -1");
+        return fault_set(f, RC_INVALID_PARAMETER, EINVAL,
+                         "readQueueNums, writeQueueNums and perm cannot be -1");
     return 0;
 }
 
@@ -78,7 +80,8 @@ void op_update_and_create_topic(struct request *r)
         ch.order = h.order;
         ch.multi_tag = str_is(h.filter_type, "MULTI_TAG");
         ch.attributes = attributes = h.attributes.n ? str_dup(h.attributes) : NULL;
-        rc = h.attributes.n && !attributes ? fault_errno(&f, ENOMEM, "reading attributes") : no_minus_one(&ch, &f);
+        rc = h.attributes.n && !attributes ? fault_errno(&f, ENOMEM,
+                                                         "reading attributes") : no_minus_one(&ch, &f);
     }
     if (!rc)
         rc = broker_topic_put(broker_of(r), &who, h.topic, &ch, &f);
@@ -293,7 +296,8 @@ void op_get_topic_config(struct request *r)
     }
 }
 
-static void jw_topic_offset(struct json_writer *w, struct broker *b, struct str topic, int32_t id, const struct queue_info *q)
+static void jw_topic_offset(struct json_writer *w, struct broker *b, struct str topic, int32_t id,
+                            const struct queue_info *q)
 {
     jw_key_object(w);
     jw_object(w);

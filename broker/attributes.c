@@ -64,28 +64,32 @@ static bool in_words(const char *words, struct str value)
 static int owner_check(struct str owner, struct fault *f)
 {
     if (owner.n >= OWNER_MAX)
-        return fault_set(f, RC_INVALID_PARAMETER, EINVAL, "an owner's name has at most %d bytes, not %zu", OWNER_MAX - 1, owner.n);
+        return fault_set(f, RC_INVALID_PARAMETER, EINVAL, "an owner's name has at most %d bytes, not %zu",
+                         OWNER_MAX - 1, owner.n);
     for (size_t i = 0; i < owner.n; i++)
         if ((unsigned char)owner.p[i] <= ' ' || owner.p[i] == 127 || strchr(",=:/", owner.p[i]))
-            return refuse(f, "\"", owner, "\" is no user's name: it has a blank, a control character or one of , = : /");
+            return refuse(f, "\"", owner,
+                          "\" is no user's name: it has a blank, a control character or one of , = : /");
     return 0;
 }
 
-static int value_check(const struct rule *r, struct str value, const struct broker_config *conf, struct fault *f)
+static int value_check(const struct rule *r, struct str value, const struct broker_config *conf,
+                       struct fault *f)
 {
     if (!r->words)
         return owner_check(value, f);
     if (r->missing && strcmp(r->missing, "*") == 0)
-        return fault_set(f, RC_INVALID_PARAMETER, EINVAL, "attribute %s: this broker has no %s yet", r->key, r->feature);
+        return fault_set(f, RC_INVALID_PARAMETER, EINVAL, "attribute %s: this broker has no %s yet", r->key,
+                         r->feature);
     if (!in_words(r->words, value))
-        return fault_set(f, RC_INVALID_PARAMETER, EINVAL, "attribute %s takes one of %s, not \"%.*s\"", r->key, r->words,
-                         value.n > 60 ? 60 : (int)value.n, value.p);
+        return fault_set(f, RC_INVALID_PARAMETER, EINVAL, "attribute %s takes one of %s, not \"%.*s\"",
+                         r->key, r->words, value.n > 60 ? 60 : (int)value.n, value.p);
     if (r->missing && in_words(r->missing, value))
-        return fault_set(f, RC_INVALID_PARAMETER, EINVAL, "attribute %s=%.*s: this broker has no %s yet", r->key,
-                         STR_ARG(value), r->feature);
+        return fault_set(f, RC_INVALID_PARAMETER, EINVAL, "attribute %s=%.*s: this broker has no %s yet",
+                         r->key, STR_ARG(value), r->feature);
     if (str_is(value, "MIXED") && !conf->enable_mixed_message_type)
-        return fault_set(f, RC_INVALID_PARAMETER, EINVAL, "attribute %s=MIXED is allowed only with enableMixedMessageType=true",
-                         r->key);
+        return fault_set(f, RC_INVALID_PARAMETER, EINVAL,
+                         "attribute %s=MIXED is allowed only with enableMixedMessageType=true", r->key);
     return 0;
 }
 
@@ -122,11 +126,13 @@ static int change_one(struct attribute **list, enum attribute_of of, bool create
     value = eq ? str_n(eq + 1, item.n - key.n - 2) : (struct str){"", 0};
     *rule = r = find_rule(of, key);
     if (!r)
-        return refuse(f, "there is no attribute \"", key, of == ATTRIBUTES_OF_TOPIC ? "\" of topics" : "\" of groups");
+        return refuse(f, "there is no attribute \"", key,
+                      of == ATTRIBUTES_OF_TOPIC ? "\" of topics" : "\" of groups");
     had = attribute_get(*list, r->key);
     if (sign == '-') {
         if (create || !had)
-            return refuse(f, "attribute ", key, create ? ": when something is made, attributes can only be set" :
+            return refuse(f, "attribute ", key,
+                          create ? ": when something is made, attributes can only be set" :
                                                          " is not set, so it cannot be taken away");
         return r->changeable ? set_value(list, r, (struct str){"", 0}, f) :
                                refuse(f, "attribute ", key, " cannot change any more");
@@ -173,8 +179,10 @@ int attributes_text(const struct json *map, struct buf *out, struct fault *f)
     json_each(it, map) {
         struct str key = json_as_str(it->key), value = json_as_str(it);
 
-        if ((key.n && memchr(key.p, ',', key.n)) || (key.n && memchr(key.p, '=', key.n)) || (value.n && memchr(value.p, ',', value.n)))
-            return refuse(f, "attribute \"", key, "\": neither key nor value may have a comma, nor the key a =");
+        if ((key.n && memchr(key.p, ',', key.n)) || (key.n && memchr(key.p, '=', key.n)) ||
+            (value.n && memchr(value.p, ',', value.n)))
+            return refuse(f, "attribute \"", key,
+                          "\": neither key nor value may have a comma, nor the key a =");
         if (out->n)
             buf_putc(out, ',');
         buf_put_str(out, key);

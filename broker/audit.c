@@ -81,7 +81,8 @@ static void time_text(int64_t ms, char out[32])
     snprintf(out + n, 32 - n, ".%03dZ", (int)(ms % 1000));
 }
 
-void audit_add(struct buf *lines, const struct caller *c, const char *what, const char *path, const char *old, const char *now)
+void audit_add(struct buf *lines, const struct caller *c, const char *what, const char *path,
+               const char *old, const char *now)
 {
     struct json_writer w;
     char time[32];
@@ -139,8 +140,8 @@ int audit_put(struct audit *a, const struct buf *lines, struct fault *f)
     return rc ? fault_errno(f, -rc, "the change stands but is not in the audit file %s", a->path) : 0;
 }
 
-int audit_write(struct audit *a, const struct caller *c, const char *what, const char *path, const char *old,
-                const char *now, struct fault *f)
+int audit_write(struct audit *a, const struct caller *c, const char *what, const char *path,
+                const char *old, const char *now, struct fault *f)
 {
     struct buf line = {0};
     int rc;

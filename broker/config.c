@@ -33,24 +33,31 @@ static const struct conf_row rows[] = {
     LONG("brokerId", broker_id, "0", 0, INT64_MAX, AT_START, "0 for a master"),
     ENUM("brokerRole", broker_role, "ASYNC_MASTER", "ASYNC_MASTER|SYNC_MASTER|SLAVE", AT_START,
          "only ASYNC_MASTER until replication is there"),
-    TEXT("brokerIP1", broker_ip1, "", AT_START, "address told to clients; the first usable one of this host when empty"),
-    TEXT("namesrvAddr", namesrv_addr, "", LIVE, "name servers, host:port separated by ';'; NAMESRV_ADDR when empty"),
+    TEXT("brokerIP1", broker_ip1, "", AT_START,
+         "address told to clients; the first usable one of this host when empty"),
+    TEXT("namesrvAddr", namesrv_addr, "", LIVE,
+         "name servers, host:port separated by ';'; NAMESRV_ADDR when empty"),
     TEXT("regionId", region_id, "DefaultRegion", LIVE, "told to producers with each send (MSG_REGION)"),
-    INT("brokerPermission", broker_permission, "6", 0, 7, LIVE, "4 read, 2 write; taken from every topic's route"),
-    TEXT("adminGroup", admin_group, "", LIVE, "ours: Unix group whose members may edit everything in the tree"),
+    INT("brokerPermission", broker_permission, "6", 0, 7, LIVE,
+        "4 read, 2 write; taken from every topic's route"),
+    TEXT("adminGroup", admin_group, "", LIVE,
+         "ours: Unix group whose members may edit everything in the tree"),
     /* network */
     TEXT("bindAddress", bind_address, "0.0.0.0", AT_START, "address to listen on"),
-    INT("listenPort", listen_port, "10911", 0, 65535, AT_START, "main port; the fast port is this minus 2; 0: any free port"),
+    INT("listenPort", listen_port, "10911", 0, 65535, AT_START,
+        "main port; the fast port is this minus 2; 0: any free port"),
     INT("serverSelectorThreads", server_selector_threads, "0", 0, 256, AT_START,
         "network threads; 0: one per core (Apache: 3)"),
-    INT("serverChannelMaxIdleTimeSeconds", server_channel_max_idle_time_seconds, "120", 0, MS_MAX / 1000, AT_START,
-        "seconds after which a silent connection is closed; 0: never"),
-    INT("serverSocketBacklog", server_socket_backlog, "1024", 1, 65535, AT_START, "connections that may wait to be accepted"),
+    INT("serverChannelMaxIdleTimeSeconds", server_channel_max_idle_time_seconds, "120", 0, MS_MAX / 1000,
+        AT_START, "seconds after which a silent connection is closed; 0: never"),
+    INT("serverSocketBacklog", server_socket_backlog, "1024", 1, 65535, AT_START,
+        "connections that may wait to be accepted"),
     INT("adminBrokerThreadPoolNums", admin_broker_thread_pool_nums, "16", 1, 1024, AT_START,
         "threads for requests that may wait for the disk"),
-    INT("adminBrokerThreadPoolQueueCapacity", admin_broker_thread_pool_queue_capacity, "10000", 1, 1000000, AT_START,
-        "requests that may wait for those threads"),
-    INT("serverMaxConnections", server_max_connections, "10000", 1, 1000000, AT_START, "ours: connections at a time"),
+    INT("adminBrokerThreadPoolQueueCapacity", admin_broker_thread_pool_queue_capacity, "10000", 1, 1000000,
+        AT_START, "requests that may wait for those threads"),
+    INT("serverMaxConnections", server_max_connections, "10000", 1, 1000000, AT_START,
+        "ours: connections at a time"),
     INT("serverMaxFrameBytes", server_max_frame_bytes, "16777216", 1024, 1 << 30, AT_START,
         "ours: largest request in bytes (Apache: JVM property com.rocketmq.remoting.frameMaxLength)"),
     LONG("serverMaxOutputBytes", server_max_output_bytes, "16777216", 65536, INT64_C(1) << 40, AT_START,
@@ -69,40 +76,49 @@ static const struct conf_row rows[] = {
          "an unknown consumer group is made when it comes (Apache: true)"),
     BOOL("enforceBindings", enforce_bindings, "false", LIVE,
          "ours: a group may consume, or send to, only the topics it is bound to"),
-    BOOL("clusterTopicEnable", cluster_topic_enable, "true", AT_START, "the topic named as the cluster may be read and written"),
-    BOOL("brokerTopicEnable", broker_topic_enable, "true", AT_START, "the topic named as the broker may be read and written"),
+    BOOL("clusterTopicEnable", cluster_topic_enable, "true", AT_START,
+         "the topic named as the cluster may be read and written"),
+    BOOL("brokerTopicEnable", broker_topic_enable, "true", AT_START,
+         "the topic named as the broker may be read and written"),
     BOOL("traceTopicEnable", trace_topic_enable, "false", AT_START, "make the trace topic"),
-    TEXT("msgTraceTopicName", msg_trace_topic_name, "RMQ_SYS_TRACE_TOPIC", AT_START, "name of the trace topic"),
-    INT("defaultTopicQueueNums", default_topic_queue_nums, "8", 1, 16384, LIVE, "queues of a new topic when nobody says how many"),
+    TEXT("msgTraceTopicName", msg_trace_topic_name, "RMQ_SYS_TRACE_TOPIC", AT_START,
+         "name of the trace topic"),
+    INT("defaultTopicQueueNums", default_topic_queue_nums, "8", 1, 16384, LIVE,
+        "queues of a new topic when nobody says how many"),
     BOOL("clearRetryTopicWhenDeleteTopic", clear_retry_topic_when_delete_topic, "true", LIVE,
          "deleting a topic deletes the POP retry topics of its groups too"),
     BOOL("validateSystemTopicWhenUpdateTopic", validate_system_topic_when_update_topic, "true", LIVE,
          "refuse changes to system topics"),
     BOOL("enableMixedMessageType", enable_mixed_message_type, "false", LIVE, "allow message.type=MIXED"),
-    BOOL("enableSplitMetadata", enable_split_metadata, "true", LIVE, "answer topic and group lists in parts to those who ask so"),
+    BOOL("enableSplitMetadata", enable_split_metadata, "true", LIVE,
+         "answer topic and group lists in parts to those who ask so"),
     INT("splitMetadataSize", split_metadata_size, "2000", 1, 1000000, LIVE, "topics or groups in one part"),
     BOOL("traceOn", trace_on, "true", LIVE, "tell producers that tracing is on"),
     TEXT("configBlackList", config_black_list, "configBlackList;brokerConfigPath", AT_START,
          "keys that UPDATE_BROKER_CONFIG may not change"),
     /* send */
-    INT("maxMessageSize", max_message_size, "4194304", 1, 64 << 20, AT_START, "largest message body in bytes"),
-    BOOL("rejectTransactionMessage", reject_transaction_message, "false", LIVE, "refuse transactional sends"),
+    INT("maxMessageSize", max_message_size, "4194304", 1, 64 << 20, AT_START,
+        "largest message body in bytes"),
+    BOOL("rejectTransactionMessage", reject_transaction_message, "false", LIVE,
+         "refuse transactional sends"),
     LONG("startAcceptSendRequestTimeStamp", start_accept_send_request_time_stamp, "0", 0, INT64_MAX, LIVE,
          "ms since 1970 before which sends are refused"),
     /* pull */
     BOOL("longPollingEnable", long_polling_enable, "true", LIVE, "hold a pull that finds nothing"),
-    INT("shortPollingTimeMills", short_polling_time_mills, "1000", 1, MS_MAX, LIVE, "ms to hold it when longPollingEnable is false"),
+    INT("shortPollingTimeMills", short_polling_time_mills, "1000", 1, MS_MAX, LIVE,
+        "ms to hold it when longPollingEnable is false"),
     BOOL("notifyConsumerIdsChangedEnable", notify_consumer_ids_changed_enable, "true", LIVE,
          "tell a group's members when one comes or goes"),
-    BOOL("rejectPullConsumerEnable", reject_pull_consumer_enable, "false", LIVE, "refuse consumers that pull actively"),
+    BOOL("rejectPullConsumerEnable", reject_pull_consumer_enable, "false", LIVE,
+         "refuse consumers that pull actively"),
     BOOL("litePullMessageEnable", lite_pull_message_enable, "true", LIVE, "serve LITE_PULL_MESSAGE"),
     BOOL("slaveReadEnable", slave_read_enable, "false", LIVE, "send slow consumers to a slave"),
-    INT("maxTransferBytesOnMessageInMemory", max_transfer_bytes_on_message_in_memory, "262144", 1, 128 << 20, LIVE,
-        "bytes of one pull from memory"),
+    INT("maxTransferBytesOnMessageInMemory", max_transfer_bytes_on_message_in_memory, "262144", 1,
+        128 << 20, LIVE, "bytes of one pull from memory"),
     INT("maxTransferCountOnMessageInMemory", max_transfer_count_on_message_in_memory, "32", 1, 100000, LIVE,
         "messages of one pull from memory"),
-    INT("maxTransferBytesOnMessageInDisk", max_transfer_bytes_on_message_in_disk, "65536", 1, 128 << 20, LIVE,
-        "bytes of one pull from the disk"),
+    INT("maxTransferBytesOnMessageInDisk", max_transfer_bytes_on_message_in_disk, "65536", 1, 128 << 20,
+        LIVE, "bytes of one pull from the disk"),
     INT("maxTransferCountOnMessageInDisk", max_transfer_count_on_message_in_disk, "8", 1, 100000, LIVE,
         "messages of one pull from the disk"),
     INT("maxFilterMessageSize", max_filter_message_size, "16000", 20, 1 << 30, LIVE,
@@ -117,20 +133,24 @@ static const struct conf_row rows[] = {
     INT("channelExpiredTimeout", channel_expired_timeout, "120000", 1000, MS_MAX, LIVE,
         "ms without a heartbeat after which a client is gone"),
     /* delay */
-    TEXT("messageDelayLevel", message_delay_level, "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h", AT_START,
+    TEXT("messageDelayLevel", message_delay_level,
+         "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h", AT_START,
          "delay of each level, from 1 on"),
     INT("flushDelayOffsetInterval", flush_delay_offset_interval, "10000", 10, MS_MAX, AT_START,
         "ms between writes of delayOffset.json"),
     /* store */
-    TEXT("storePathRootDir", store_path_root_dir, "", AT_START, "the store's directory; $HOME/store when empty"),
-    TEXT("storePathCommitLog", store_path_commit_log, "", AT_START, "the commit log's directory; storePathRootDir/commitlog when empty"),
+    TEXT("storePathRootDir", store_path_root_dir, "", AT_START,
+         "the store's directory; $HOME/store when empty"),
+    TEXT("storePathCommitLog", store_path_commit_log, "", AT_START,
+         "the commit log's directory; storePathRootDir/commitlog when empty"),
     LONG("mappedFileSizeCommitLog", mapped_file_size_commit_log, "1073741824", 4096, INT32_MAX, AT_START,
          "bytes of a commit log file"),
     LONG("mappedFileSizeConsumeQueue", mapped_file_size_consume_queue, "6000000", 20, INT32_MAX, AT_START,
          "bytes of a consume queue file, rounded up to a multiple of 20"),
     ENUM("flushDiskType", flush_disk_type, "ASYNC_FLUSH", "ASYNC_FLUSH|SYNC_FLUSH", AT_START,
          "SYNC_FLUSH: a send is acknowledged when it is on disk"),
-    INT("flushIntervalCommitLog", flush_interval_commit_log, "500", 1, MS_MAX, AT_START, "ms between flushes of the commit log"),
+    INT("flushIntervalCommitLog", flush_interval_commit_log, "500", 1, MS_MAX, AT_START,
+        "ms between flushes of the commit log"),
     INT("flushCommitLogLeastPages", flush_commit_log_least_pages, "4", 0, 1 << 20, AT_START,
         "pages that must have changed for such a flush"),
     INT("flushCommitLogThoroughInterval", flush_commit_log_thorough_interval, "10000", 1, MS_MAX, AT_START,
@@ -169,7 +189,8 @@ static void first_address(char out[INET_ADDRSTRLEN])
         struct sockaddr_in sin;
         uint32_t ip;
 
-        if (!i->ifa_addr || i->ifa_addr->sa_family != AF_INET || !(i->ifa_flags & IFF_UP) || (i->ifa_flags & IFF_LOOPBACK))
+        if (!i->ifa_addr || i->ifa_addr->sa_family != AF_INET || !(i->ifa_flags & IFF_UP) ||
+            (i->ifa_flags & IFF_LOOPBACK))
             continue;
         memcpy(&sin, i->ifa_addr, sizeof(sin));
         ip = ntohl(sin.sin_addr.s_addr);
@@ -217,7 +238,8 @@ static int check_together(const struct broker_config *c, struct fault *f)
                          "brokerRole=%s needs replication, which is not there yet: use ASYNC_MASTER",
                          c->broker_role == ROLE_SLAVE ? "SLAVE" : "SYNC_MASTER");
     if (delay_levels_parse(str_of(c->message_delay_level), ms, 64) < 1)
-        return fault_set(f, RC_INVALID_PARAMETER, EINVAL, "messageDelayLevel wants levels like \"1s 5m 2h 1d\", not \"%.100s\"",
+        return fault_set(f, RC_INVALID_PARAMETER, EINVAL,
+                         "messageDelayLevel wants levels like \"1s 5m 2h 1d\", not \"%.100s\"",
                          c->message_delay_level);
     return 0;
 }
@@ -258,7 +280,8 @@ void broker_config_free(struct broker_config *conf) { conf_free(&broker_config_r
 
 static int64_t unit_ms(char unit)
 {
-    static const struct { char unit; int64_t ms; } units[] = {{'s', 1000}, {'m', 60000}, {'h', 3600000}, {'d', 86400000}};
+    static const struct { char unit; int64_t ms; } units[] = {{'s', 1000}, {'m', 60000}, {'h', 3600000},
+                                                              {'d', 86400000}};
 
     for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++)
         if (units[i].unit == unit)
@@ -284,8 +307,8 @@ int delay_levels_parse(struct str text, int64_t *ms, int max)
         struct str word = str_n(text.p, blank ? (size_t)(blank - text.p) : text.n);
         int64_t unit = unit_ms(word.p[word.n - 1]), v;
 
-        if (n >= max || !unit || !all_digits(str_n(word.p, word.n - 1)) || str_i64(str_n(word.p, word.n - 1), &v) ||
-            v > INT64_MAX / 4 / unit)
+        if (n >= max || !unit || !all_digits(str_n(word.p, word.n - 1)) ||
+            str_i64(str_n(word.p, word.n - 1), &v) || v > INT64_MAX / 4 / unit)
             return -EINVAL;
         ms[++n] = v * unit;
         text.p += word.n;

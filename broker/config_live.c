@@ -72,11 +72,13 @@ static int read_kept(struct broker_config *conf, const char *path, struct fault 
     return conf_read_file(&none, conf, path, take_kept, &k, f);
 }
 
-static int name_file(struct config_history *h, const struct broker_config *conf, const char *conf_path, struct fault *f)
+static int name_file(struct config_history *h, const struct broker_config *conf, const char *conf_path,
+                     struct fault *f)
 {
     char path[4200];
 
-    if (!conf_path && (size_t)snprintf(path, sizeof(path), "%s/config/broker.properties", conf->store_path_root_dir) >= sizeof(path))
+    if (!conf_path && (size_t)snprintf(path, sizeof(path), "%s/config/broker.properties",
+                                       conf->store_path_root_dir) >= sizeof(path))
         return fault_errno(f, ENAMETOOLONG, "storePathRootDir");
     h->path = str_dup(str_of(conf_path ? conf_path : path));
     return h->path ? 0 : fault_errno(f, ENOMEM, "reading the configuration");
@@ -139,7 +141,8 @@ static bool line_sets(struct str line, const char *key)
 }
 
 /* The text with key set to value: its line replaced where it stands (the last of several counts, so all of them), else added. */
-static void set_line(struct str text, const struct conf_row *row, const struct broker_config *conf, struct buf *out)
+static void set_line(struct str text, const struct conf_row *row, const struct broker_config *conf,
+                     struct buf *out)
 {
     bool found = false;
 
@@ -167,7 +170,8 @@ static void set_line(struct str text, const struct conf_row *row, const struct b
     }
 }
 
-static int write_file(const char *path, const struct conf_row **rows, size_t n, const struct broker_config *conf, struct fault *f)
+static int write_file(const char *path, const struct conf_row **rows, size_t n,
+                      const struct broker_config *conf, struct fault *f)
 {
     struct buf text = {0}, next = {0};
     int rc = file_read(path, CONF_FILE_MAX, &text);
@@ -193,7 +197,8 @@ static int write_file(const char *path, const struct conf_row **rows, size_t n, 
 
 /* ---- what else a change does ---- */
 
-static void namesrv_changed(struct broker *b) { registrar_set_namesrv(b->registrar, str_of(broker_conf(b)->namesrv_addr)); }
+static void namesrv_changed(struct broker *b) { registrar_set_namesrv(b->registrar,
+                                                                      str_of(broker_conf(b)->namesrv_addr)); }
 
 static void wake_all(struct broker *b)
 {
@@ -275,14 +280,16 @@ static int copy_config(const struct broker_config *from, struct old_config **out
 static int check_text(const struct conf_row *row, struct str value, struct fault *f)
 {
     for (size_t i = 0; i < value.n; i++)
-        if ((unsigned char)value.p[i] < ' ' || value.p[i] == 127 || (i && value.p[i] == ';' && value.p[i - 1] == ' '))
+        if ((unsigned char)value.p[i] < ' ' || value.p[i] == 127 ||
+            (i && value.p[i] == ';' && value.p[i - 1] == ' '))
             return fault_set(f, RC_INVALID_PARAMETER, EINVAL,
-                             "%s: a value is one line without control characters and without \" ;\"", row->name);
+                             "%s: a value is one line without control characters and without \" ;\"",
+                             row->name);
     return 0;
 }
 
-static int set_one(struct broker_config *conf, const struct config_change *ch, const struct conf_row **out, const char *file,
-                   struct fault *f)
+static int set_one(struct broker_config *conf, const struct config_change *ch, const struct conf_row **out,
+                   const char *file, struct fault *f)
 {
     const struct conf_row *row = conf_find(&broker_config_rows, ch->key);
     int rc;
@@ -291,7 +298,8 @@ static int set_one(struct broker_config *conf, const struct config_change *ch, c
         return fault_set(f, RC_INVALID_PARAMETER, EINVAL, "there is no configuration key %.*s",
                          ch->key.n > 100 ? 100 : (int)ch->key.n, ch->key.p ? ch->key.p : "");
     if (!row->live)
-        return fault_set(f, RC_NO_PERMISSION, EPERM, "%s is read at start only: write it to %s and start the broker again",
+        return fault_set(f, RC_NO_PERMISSION, EPERM,
+                         "%s is read at start only: write it to %s and start the broker again",
                          row->name, file);
     *out = row;
     if ((rc = check_text(row, str_trim(ch->value), f)))
@@ -363,7 +371,8 @@ static int set_all(struct broker *b, const struct caller *c, const struct config
     return tell(b, c, rows, n, old, &next->conf, f);
 }
 
-int config_live_set(struct broker *b, const struct caller *c, const struct config_change *changes, size_t n, struct fault *f)
+int config_live_set(struct broker *b, const struct caller *c, const struct config_change *changes, size_t n,
+                    struct fault *f)
 {
     const struct conf_row **rows;
     int rc;
@@ -392,9 +401,11 @@ struct data_version config_live_version(struct broker *b)
 
 const struct conf_table *broker_config_table(void) { return &broker_config_rows; }
 
-void broker_config_get(struct broker *b, const struct conf_row *row, struct buf *out) { conf_get(row, broker_conf(b), out); }
+void broker_config_get(struct broker *b, const struct conf_row *row,
+                       struct buf *out) { conf_get(row, broker_conf(b), out); }
 
-int broker_config_set(struct broker *b, const struct caller *c, struct str key, struct str value, struct fault *f)
+int broker_config_set(struct broker *b, const struct caller *c, struct str key, struct str value,
+                      struct fault *f)
 {
     struct config_change ch = {key, value};
     return config_live_set(b, c, &ch, 1, f);

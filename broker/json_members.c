@@ -8,7 +8,8 @@
 #define AT(type, r, obj) ((type *)(void *)((char *)(obj) + (r)->at))
 #define AT_CONST(type, r, obj) ((type const *)(const void *)((const char *)(obj) + (r)->at))
 
-static void write_row(struct json_writer *w, const struct member *r, const void *obj, const struct json *other)
+static void write_row(struct json_writer *w, const struct member *r, const void *obj,
+                      const struct json *other)
 {
     switch (r->type) {
     case MEMBER_BOOL:
@@ -45,8 +46,8 @@ static int compare(struct str a, const char *z)
 }
 
 /* Writes the kept members that come before `before` (NULL: all that are left). */
-static const struct json *write_others(struct json_writer *w, const struct member *rows, size_t n, const struct json *it,
-                                       const char *before)
+static const struct json *write_others(struct json_writer *w, const struct member *rows, size_t n,
+                                       const struct json *it, const char *before)
 {
     for (; it; it = it->next) {
         struct str name = json_as_str(it->key);
@@ -61,7 +62,8 @@ static const struct json *write_others(struct json_writer *w, const struct membe
     return it;
 }
 
-void members_write(struct json_writer *w, const struct member *rows, size_t n, const void *obj, const char *other_json)
+void members_write(struct json_writer *w, const struct member *rows, size_t n, const void *obj,
+                   const char *other_json)
 {
     struct arena a;
     struct json *other = NULL;

@@ -46,7 +46,8 @@ static void free_names(struct names *names)
     }
 }
 
-static void add_subscribed(void *arg, struct str topic, struct str type, struct str expression) { add_name(arg, topic); }
+static void add_subscribed(void *arg, struct str topic, struct str type,
+                           struct str expression) { add_name(arg, topic); }
 
 static int by_text(const struct name *a, const struct name *b) { return strcmp(a->text, b->text); }
 
@@ -71,7 +72,8 @@ static int collect(struct broker *b, struct str group, struct names *names)
 }
 
 /* One queue. false: the topic has no such queue (any more). */
-static bool lag_of(struct broker *b, struct str group, const char *topic, int32_t queue, struct lag_info *row)
+static bool lag_of(struct broker *b, struct str group, const char *topic, int32_t queue,
+                   struct lag_info *row)
 {
     struct topic *t;
     int64_t min = 0, from;
@@ -93,7 +95,9 @@ static bool lag_of(struct broker *b, struct str group, const char *topic, int32_
     return found;
 }
 
-int broker_group_lag(struct broker *b, struct str group, void (*each)(void *arg, const struct lag_info *row), void *arg)
+int broker_group_lag(struct broker *b, struct str group, void (*each)(void *arg,
+                                                                      const struct lag_info *row),
+                                                                      void *arg)
 {
     struct names names = {0};
     int rc = collect(b, group, &names);
@@ -103,7 +107,8 @@ int broker_group_lag(struct broker *b, struct str group, void (*each)(void *arg,
 
         for (int32_t queue = 0; lag_of(b, group, n->text, queue, &row); queue++) {
             char holder[256];
-            row.holder = order_lock_holder(b->order_locks, group, str_of(n->text), queue, holder) ? holder : "";
+            row.holder = order_lock_holder(b->order_locks, group, str_of(n->text), queue,
+                                           holder) ? holder : "";
             each(arg, &row);
         }
     }

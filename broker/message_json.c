@@ -9,8 +9,8 @@
 #define COMPRESSION_MASK 0x700           /* MessageSysFlag: the kind of compression; 0 (old clients) and 3 are zlib */
 #define COMPRESSION_ZLIB 0x300
 
-int broker_message_get(struct broker *b, struct str topic, int32_t queue, int64_t offset, struct message *out,
-                       struct store_result **hold)
+int broker_message_get(struct broker *b, struct str topic, int32_t queue, int64_t offset,
+                       struct message *out, struct store_result **hold)
 {
     struct store_entry e;
     struct topic *t;
@@ -23,7 +23,8 @@ int broker_message_get(struct broker *b, struct str topic, int32_t queue, int64_
     meta_done(b->meta);
     if (rc || (rc = store_read(b->store, e.physical_offset, e.size, hold)))
         return rc;
-    if ((*hold)->n_iov == 1 && message_record_get((*hold)->iov[0].iov_base, (*hold)->iov[0].iov_len, false, out) == 0)
+    if ((*hold)->n_iov == 1 && message_record_get((*hold)->iov[0].iov_base, (*hold)->iov[0].iov_len, false,
+                                                  out) == 0)
         return 0;
     store_release(*hold);
     *hold = NULL;
@@ -81,7 +82,8 @@ static size_t utf8_length(const unsigned char *p, size_t left)
     for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
         if (*p < forms[i].from || *p > forms[i].to)
             continue;
-        if (forms[i].n > left || (forms[i].n > 1 && (p[1] < forms[i].second_from || p[1] > forms[i].second_to)))
+        if (forms[i].n > left || (forms[i].n > 1 && (p[1] < forms[i].second_from ||
+                                                     p[1] > forms[i].second_to)))
             return 0;
         for (size_t k = 2; k < forms[i].n; k++)
             if (p[k] < 0x80 || p[k] > 0xBF)
@@ -111,7 +113,8 @@ static void base64(struct str s, struct buf *out)
     for (size_t i = 0; i < s.n; i += 3) {
         size_t left = s.n - i;
         uint32_t v = (uint32_t)p[i] << 16 | (left > 1 ? (uint32_t)p[i + 1] << 8 : 0) | (left > 2 ? p[i + 2] : 0);
-        char four[4] = {digits[v >> 18], digits[v >> 12 & 63], left > 1 ? digits[v >> 6 & 63] : '=', left > 2 ? digits[v & 63] : '='};
+        char four[4] = {digits[v >> 18], digits[v >> 12 & 63], left > 1 ? digits[v >> 6 & 63] : '=',
+                        left > 2 ? digits[v & 63] : '='};
         buf_put(out, four, 4);
     }
 }

@@ -374,8 +374,8 @@ void meta_groups_changed(struct meta *m, enum group_kind kind)
 
 /* ---- rights ---- */
 
-static bool needs_no_binding(struct meta *m, const struct broker_config *conf, enum group_kind kind, struct str group,
-                             struct str topic)
+static bool needs_no_binding(struct meta *m, const struct broker_config *conf, enum group_kind kind,
+                             struct str group, struct str topic)
 {
     struct topic *t;
     struct str of = topic_group_of(topic);
@@ -390,8 +390,8 @@ static bool needs_no_binding(struct meta *m, const struct broker_config *conf, e
     return t ? t->info.system : topic_is_system(topic);
 }
 
-int meta_bound(struct meta *m, const struct broker_config *conf, enum group_kind kind, struct str group, struct str topic,
-               struct fault *f)
+int meta_bound(struct meta *m, const struct broker_config *conf, enum group_kind kind, struct str group,
+               struct str topic, struct fault *f)
 {
     static const char *const dirs[] = {[CONSUMER_GROUP] = "groups", [PRODUCER_GROUP] = "producers"};
     static const char *const words[] = {[CONSUMER_GROUP] = "group", [PRODUCER_GROUP] = "producer group"};
@@ -405,10 +405,13 @@ int meta_bound(struct meta *m, const struct broker_config *conf, enum group_kind
     if (g && group_binding(g, topic))
         return 0;
     if (!g)
-        snprintf(first, sizeof(first), "/%s/%.*s and then ", dirs[kind], group.n > 200 ? 200 : (int)group.n, group.p);
+        snprintf(first, sizeof(first), "/%s/%.*s and then ", dirs[kind], group.n > 200 ? 200 : (int)group.n,
+                 group.p);
     t = meta_topic(m, topic);
     if (t && t->info.owner[0])
         snprintf(ask, sizeof(ask), " (or ask the topic's owner %s)", t->info.owner);
-    return fault_set(f, RC_NO_PERMISSION, EACCES, "%s %.*s is not bound to topic %.*s: make %s/%s/%.*s/bindings/%.*s%s",
-                     words[kind], STR_ARG(group), STR_ARG(topic), first, dirs[kind], STR_ARG(group), STR_ARG(topic), ask);
+    return fault_set(f, RC_NO_PERMISSION, EACCES,
+                     "%s %.*s is not bound to topic %.*s: make %s/%s/%.*s/bindings/%.*s%s",
+                     words[kind], STR_ARG(group), STR_ARG(topic), first, dirs[kind], STR_ARG(group),
+                     STR_ARG(topic), ask);
 }

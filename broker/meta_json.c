@@ -56,7 +56,8 @@ int attributes_read(const struct json *j, struct attribute **list)
     return 0;
 }
 
-int table_parse(struct arena *a, struct str text, const char *table, const struct json **out, const struct json **top)
+int table_parse(struct arena *a, struct str text, const char *table, const struct json **out,
+                const struct json **top)
 {
     struct json *root;
     int rc = json_parse(a, text, &root);
@@ -81,7 +82,8 @@ static void write_topic_attributes(struct json_writer *w, const void *obj, const
 
 static void write_filter_type(struct json_writer *w, const void *obj, const struct json *other)
 {
-    jw_ktext(w, "topicFilterType", ((const struct topic *)obj)->info.multi_tag ? "MULTI_TAG" : "SINGLE_TAG");
+    jw_ktext(w, "topicFilterType",
+             ((const struct topic *)obj)->info.multi_tag ? "MULTI_TAG" : "SINGLE_TAG");
 }
 
 #define AT(f) offsetof(struct topic, f)
@@ -170,7 +172,8 @@ int meta_decode_topics(struct meta *m, struct str text)
         if (it->type != JSON_OBJECT)
             rc = -EBADMSG;
         else if (topic_name_check_stored(name, &f))
-            log_error("topics.json: topic \"%.*s\" is left out: %s", name.n > 100 ? 100 : (int)name.n, name.p, f.text);
+            log_error("topics.json: topic \"%.*s\" is left out: %s", name.n > 100 ? 100 : (int)name.n,
+                      name.p, f.text);
         else if (!meta_topic(m, name))
             rc = read_topic(m, name, it);
     }

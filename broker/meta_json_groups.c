@@ -58,7 +58,8 @@ static const struct member consumer_rows[] = {
     {"consumeEnable", MEMBER_BOOL, AT(info.consume_enable), 0, 0, NULL, false},
     {"consumeFromMinEnable", MEMBER_BOOL, AT(info.consume_from_min_enable), 0, 0, NULL, false},
     {"consumeMessageOrderly", MEMBER_BOOL, AT(info.consume_orderly), 0, 0, NULL, false},
-    {"consumeTimeoutMinute", MEMBER_I32, AT(info.consume_timeout_minute), INT32_MIN, INT32_MAX, NULL, false},
+    {"consumeTimeoutMinute", MEMBER_I32, AT(info.consume_timeout_minute), INT32_MIN, INT32_MAX, NULL,
+     false},
     {"groupName", MEMBER_TEXT, AT(info.name), 0, 0, NULL, false},
     {"groupRetryPolicy", MEMBER_OWN, 0, 0, 0, write_retry_policy, true},
     {"groupSysFlag", MEMBER_I32, AT(info.sys_flag), INT32_MIN, INT32_MAX, NULL, false},
@@ -66,7 +67,8 @@ static const struct member consumer_rows[] = {
     {"retryMaxTimes", MEMBER_I32, AT(info.retry_max), INT32_MIN, INT32_MAX, NULL, false},
     {"retryQueueNums", MEMBER_I32, AT(info.retry_queues), 0, QUEUES_MAX, NULL, false},
     {"subscriptionDataSet", MEMBER_OWN, 0, 0, 0, write_bindings, false},
-    {"whichBrokerWhenConsumeSlowly", MEMBER_I64, AT(info.which_broker_when_slow), 0, INT64_MAX, NULL, false},
+    {"whichBrokerWhenConsumeSlowly", MEMBER_I64, AT(info.which_broker_when_slow), 0, INT64_MAX, NULL,
+     false},
 };
 static const struct member producer_rows[] = {
     {"attributes", MEMBER_OWN, 0, 0, 0, write_group_attributes, false},
@@ -160,7 +162,8 @@ static int read_binding(struct group *g, const struct json *j)
     if (buf_failed(&filter))
         rc = -ENOMEM;
     else if (filter.n >= sizeof(((struct binding *)0)->info.filter) || memchr(filter.p, 0, filter.n))
-        log_error("group %s: the subscription to %.*s is left out: its expression is too long", g->info.name, STR_ARG(topic));
+        log_error("group %s: the subscription to %.*s is left out: its expression is too long",
+                  g->info.name, STR_ARG(topic));
     else if (!group_add_binding(g, topic, buf_str(&filter), json_int(j, "version", 0)))
         rc = -ENOMEM;
     buf_free(&filter);
@@ -193,8 +196,8 @@ static int read_group(struct meta *m, enum group_kind kind, struct str name, con
 
     if (!g)
         return -ENOMEM;
-    if ((rc = group_read(g, j)) || (rc = attributes_read(j, &g->attributes)) || (rc = group_read_bindings(g, j)) ||
-        (rc = meta_add_group(m, g))) {
+    if ((rc = group_read(g, j)) || (rc = attributes_read(j, &g->attributes)) ||
+        (rc = group_read_bindings(g, j)) || (rc = meta_add_group(m, g))) {
         group_free(g);
         return rc;
     }
@@ -222,7 +225,8 @@ static int read_table(struct meta *m, enum group_kind kind, const struct json *t
         if (it->type != JSON_OBJECT)
             rc = -EBADMSG;
         else if (group_name_check(name, &f))
-            log_error("%s: group \"%.*s\" is left out: %s", files[kind].name, name.n > 100 ? 100 : (int)name.n, name.p, f.text);
+            log_error("%s: group \"%.*s\" is left out: %s", files[kind].name,
+                      name.n > 100 ? 100 : (int)name.n, name.p, f.text);
         else if (!meta_group(m, kind, name))
             rc = read_group(m, kind, name, it);
         if (rc)

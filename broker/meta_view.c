@@ -55,7 +55,8 @@ int broker_queue_get(struct broker *b, struct str topic, int32_t queue, struct q
 
     meta_read(b->meta);
     t = meta_topic(b->meta, topic);
-    if (t && queue >= 0 && queue < t->n_queues && (queue < t->info.read_queues || queue < t->info.write_queues)) {
+    if (t && queue >= 0 && queue < t->n_queues && (queue < t->info.read_queues ||
+                                                   queue < t->info.write_queues)) {
         struct store_queue *q = t->queues[queue];
         out->min = store_queue_min(b->store, q);
         out->max = store_queue_max(b->store, q);
@@ -92,7 +93,8 @@ int broker_group_next(struct broker *b, enum group_kind kind, uint32_t after, st
     return g ? 0 : -ENOENT;
 }
 
-int broker_binding_get(struct broker *b, enum group_kind kind, struct str group, struct str topic, struct binding_info *out)
+int broker_binding_get(struct broker *b, enum group_kind kind, struct str group, struct str topic,
+                       struct binding_info *out)
 {
     struct group *g;
     struct binding *bind;
@@ -117,7 +119,8 @@ static struct binding *next_binding(struct group *g, uint32_t after)
     return best;
 }
 
-int broker_binding_next(struct broker *b, enum group_kind kind, struct str group, uint32_t after, struct binding_info *out)
+int broker_binding_next(struct broker *b, enum group_kind kind, struct str group, uint32_t after,
+                        struct binding_info *out)
 {
     struct group *g;
     struct binding *bind;

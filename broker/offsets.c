@@ -199,7 +199,8 @@ static int mark_reset(struct offsets *o, struct str group, struct str topic, int
     return 0;
 }
 
-int64_t offsets_reset_waiting(struct offsets *o, struct str group, struct str topic, int32_t queue, bool take)
+int64_t offsets_reset_waiting(struct offsets *o, struct str group, struct str topic, int32_t queue,
+                              bool take)
 {
     struct reset *r;
     int64_t offset = -1;
@@ -244,7 +245,8 @@ int64_t offsets_get(struct offsets *o, struct str group, struct str topic, int32
 }
 
 /* The usual commit: the queue has its place, no reset waits, the read lock is enough. */
-static bool commit_known(struct offsets *o, struct str group, struct str topic, int32_t queue, int64_t offset)
+static bool commit_known(struct offsets *o, struct str group, struct str topic, int32_t queue,
+                         int64_t offset)
 {
     struct topic_offsets *t;
     bool done = false;
@@ -370,7 +372,8 @@ int offsets_topic_at(struct offsets *o, struct str group, uint32_t n, char out[T
     return rc;
 }
 
-void offsets_each_group(struct offsets *o, struct str topic, void (*each)(void *arg, struct str group), void *arg)
+void offsets_each_group(struct offsets *o, struct str topic, void (*each)(void *arg, struct str group),
+                        void *arg)
 {
     struct topic_offsets *t;
 

@@ -34,7 +34,8 @@ static void put_group_topics(struct json_writer *w, struct offsets *o)
     jw_object_end(w);
 }
 
-static void put_topic(struct json_writer *w, const char *group, const struct topic_offsets *t, struct buf *key)
+static void put_topic(struct json_writer *w, const char *group, const struct topic_offsets *t,
+                      struct buf *key)
 {
     buf_reset(key);
     buf_printf(key, "%s@%s", t->topic, group);
@@ -80,7 +81,8 @@ static int read_topic(struct offsets *o, struct str topic, struct str group, con
         _Atomic int64_t *slot;
 
         if (queue < 0 || queue > OFFSET_QUEUE_MAX) {
-            log_warn("consumerOffset.json: an offset of queue %lld of %.*s is left out", (long long)queue, STR_ARG(topic));
+            log_warn("consumerOffset.json: an offset of queue %lld of %.*s is left out", (long long)queue,
+                     STR_ARG(topic));
             continue;
         }
         if (offset < 0)
@@ -106,7 +108,8 @@ static int read_table(struct offsets *o, const struct json *table)
         topic = str_n(name.p, at ? (size_t)(at - name.p) : 0);
         group = at ? str_n(at + 1, name.n - topic.n - 1) : topic;
         if (topic_name_check_stored(topic, &f) || group_name_check(group, &f)) {
-            log_warn("consumerOffset.json: \"%.*s\" is left out: %s", name.n > 300 ? 300 : (int)name.n, name.p, f.text);
+            log_warn("consumerOffset.json: \"%.*s\" is left out: %s", name.n > 300 ? 300 : (int)name.n,
+                     name.p, f.text);
             continue;
         }
         rc = read_topic(o, topic, group, it);
@@ -127,7 +130,8 @@ int offsets_decode(struct offsets *o, struct str text)
     arena_init(&a, 0);
     rc = json_parse(&a, text, &root);
     table = rc ? NULL : json_member(root, "offsetTable");
-    if (!rc && (root->type != JSON_OBJECT || (table && table->type != JSON_OBJECT && table->type != JSON_NULL)))
+    if (!rc && (root->type != JSON_OBJECT || (table && table->type != JSON_OBJECT &&
+                                              table->type != JSON_NULL)))
         rc = -EBADMSG;
     pthread_rwlock_wrlock(&o->lock);
     offsets_clear(o);

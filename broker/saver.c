@@ -115,8 +115,8 @@ static void *run(void *arg)
     return NULL;
 }
 
-int saver_open(const char *config_dir, const struct saved_file *files, size_t n, void *ctx, struct saver **out,
-               struct fault *f)
+int saver_open(const char *config_dir, const struct saved_file *files, size_t n, void *ctx,
+               struct saver **out, struct fault *f)
 {
     struct saver *s = calloc(1, sizeof(*s));
     pthread_condattr_t attr;
@@ -133,7 +133,8 @@ int saver_open(const char *config_dir, const struct saved_file *files, size_t n,
         g->file = files[i];
         g->saved = files[i].changes(ctx);        /* what was loaded */
         g->due = mono_ms() + files[i].period_ms;
-        if ((size_t)snprintf(g->path, sizeof(g->path), "%s/%s", config_dir, files[i].name) >= sizeof(g->path)) {
+        if ((size_t)snprintf(g->path, sizeof(g->path), "%s/%s", config_dir,
+                             files[i].name) >= sizeof(g->path)) {
             free(s->all);
             free(s);
             return fault_errno(f, ENAMETOOLONG, "%s", config_dir);

@@ -16,7 +16,8 @@ static int check_characters(struct str filter, struct fault *f)
 {
     for (size_t i = 0; i < filter.n; i++)
         if ((unsigned char)filter.p[i] < ' ' || filter.p[i] == 127)
-            return fault_set(f, RC_INVALID_PARAMETER, EINVAL, "a filter is one line: byte %zu is a control character", i + 1);
+            return fault_set(f, RC_INVALID_PARAMETER, EINVAL,
+                             "a filter is one line: byte %zu is a control character", i + 1);
     return 0;
 }
 
@@ -32,7 +33,8 @@ static int normal_tags(struct str filter, struct buf *out, struct fault *f)
         struct str tag = str_trim(str_n(filter.p, bar ? (size_t)(bar - filter.p) : filter.n));
 
         if (!tag.n || str_is(tag, "*") || memchr(tag.p, '|', tag.n))
-            return fault_set(f, RC_INVALID_PARAMETER, EINVAL, "a filter is *, or tags as in TagA || TagB, not \"%.*s\"",
+            return fault_set(f, RC_INVALID_PARAMETER, EINVAL,
+                             "a filter is *, or tags as in TagA || TagB, not \"%.*s\"",
                              filter.n > 100 ? 100 : (int)filter.n, filter.p);
         buf_puts(out, out->n ? " || " : "");
         buf_put_str(out, tag);
@@ -43,7 +45,8 @@ static int normal_tags(struct str filter, struct buf *out, struct fault *f)
 }
 
 /* The filter as it is kept; checks it. */
-static int normal_filter(struct broker *b, enum group_kind kind, struct str filter, struct buf *out, struct fault *f)
+static int normal_filter(struct broker *b, enum group_kind kind, struct str filter, struct buf *out,
+                         struct fault *f)
 {
     int rc;
 
@@ -51,7 +54,8 @@ static int normal_filter(struct broker *b, enum group_kind kind, struct str filt
     if ((rc = check_characters(filter, f)))
         return rc;
     if (str_starts(filter, "sql:") && !broker_conf(b)->enable_property_filter)
-        return fault_set(f, RC_INVALID_PARAMETER, EINVAL, "there are no SQL filters yet: write *, or tags as in TagA || TagB");
+        return fault_set(f, RC_INVALID_PARAMETER, EINVAL,
+                         "there are no SQL filters yet: write *, or tags as in TagA || TagB");
     if (str_starts(filter, "sql:")) {
         filter = str_trim(str_n(filter.p + 4, filter.n - 4));
         if (!filter.n)
@@ -62,7 +66,8 @@ static int normal_filter(struct broker *b, enum group_kind kind, struct str filt
         return rc;
     }
     if (kind == PRODUCER_GROUP && !str_is(buf_str(out), "*"))
-        return fault_set(f, RC_INVALID_PARAMETER, EINVAL, "a producer group's binding has no filter: write *");
+        return fault_set(f, RC_INVALID_PARAMETER, EINVAL,
+                         "a producer group's binding has no filter: write *");
     if (buf_failed(out))
         return fault_errno(f, ENOMEM, "reading the filter");
     if (out->n >= FILTER_CAP)
@@ -72,18 +77,21 @@ static int normal_filter(struct broker *b, enum group_kind kind, struct str filt
 
 /* ---- changing ---- */
 
-static int find_group(struct broker *b, enum group_kind kind, struct str group, struct group **out, struct fault *f)
+static int find_group(struct broker *b, enum group_kind kind, struct str group, struct group **out,
+                      struct fault *f)
 {
     *out = meta_group(b->meta, kind, group);
-    return *out ? 0 : fault_set(f, RC_SUBSCRIPTION_GROUP_NOT_EXIST, ENOENT, "there is no %s %.*s: mkdir /%s/%.*s first",
-                                kind == CONSUMER_GROUP ? "group" : "producer group", group.n > 120 ? 120 : (int)group.n,
+    return *out ? 0 : fault_set(f, RC_SUBSCRIPTION_GROUP_NOT_EXIST, ENOENT,
+                                "there is no %s %.*s: mkdir /%s/%.*s first",
+                                kind == CONSUMER_GROUP ? "group" : "producer group",
+                                group.n > 120 ? 120 : (int)group.n,
                                 group.p, groups_dir(kind), group.n > 120 ? 120 : (int)group.n, group.p);
 }
 
 static int save(struct broker *b, enum group_kind kind, struct fault *f) { return saver_save(b->saver, groups_file(kind), f); }
 
-static int audit(struct broker *b, const struct caller *c, const struct group *g, const char *what, const char *topic,
-                 const char *old, const char *now, struct fault *f)
+static int audit(struct broker *b, const struct caller *c, const struct group *g, const char *what,
+                 const char *topic, const char *old, const char *now, struct fault *f)
 {
     char path[GROUP_NAME_MAX_LONG + TOPIC_NAME_MAX_LONG + 64];
 
@@ -92,7 +100,8 @@ static int audit(struct broker *b, const struct caller *c, const struct group *g
 }
 
 /* Adds or changes a binding and saves; was is the old filter, "" for none. */
-static int put_binding(struct broker *b, struct group *g, struct str topic, const char *filter, char was[FILTER_CAP], struct fault *f)
+static int put_binding(struct broker *b, struct group *g, struct str topic, const char *filter,
+                       char was[FILTER_CAP], struct fault *f)
 {
     struct binding *bind = group_binding(g, topic);
     int64_t old_version = bind ? bind->info.version : 0;
@@ -132,8 +141,8 @@ static int put_binding(struct broker *b, struct group *g, struct str topic, cons
 }
 
 /* Within verb_begin. *changed: 1 made, 2 another filter, 0 nothing new. */
-static int bind_within(struct broker *b, const struct caller *c, enum group_kind kind, struct str group, struct str topic,
-                       const char *filter, int *changed, struct fault *f)
+static int bind_within(struct broker *b, const struct caller *c, enum group_kind kind, struct str group,
+                       struct str topic, const char *filter, int *changed, struct fault *f)
 {
     char was[FILTER_CAP];
     struct binding *bind;
@@ -146,7 +155,8 @@ static int bind_within(struct broker *b, const struct caller *c, enum group_kind
         return rc;
     t = meta_topic(b->meta, topic);
     if (!t)
-        return fault_set(f, RC_TOPIC_NOT_EXIST, ENOENT, "there is no topic %.*s: make it with mkdir or updateTopic",
+        return fault_set(f, RC_TOPIC_NOT_EXIST, ENOENT,
+                         "there is no topic %.*s: make it with mkdir or updateTopic",
                          topic.n > 255 ? 255 : (int)topic.n, topic.p);
     bind = group_binding(g, topic);
     if (bind && strcmp(bind->info.filter, filter) == 0)
@@ -157,8 +167,8 @@ static int bind_within(struct broker *b, const struct caller *c, enum group_kind
     return audit(b, c, g, "group.bind", t->info.name, was[0] ? was : NULL, filter, f);
 }
 
-int broker_bind(struct broker *b, const struct caller *c, enum group_kind kind, struct str group, struct str topic,
-                struct str filter, struct fault *f)
+int broker_bind(struct broker *b, const struct caller *c, enum group_kind kind, struct str group,
+                struct str topic, struct str filter, struct fault *f)
 {
     struct buf text = {0};
     int changed = 0, rc = normal_filter(b, kind, filter, &text, f);
@@ -186,8 +196,8 @@ static void put_back(struct group *g, struct binding *bind)
     HASH_ADD_KEYPTR(hh, g->bindings, bind->info.topic, strlen(bind->info.topic), bind);
 }
 
-static int unbind_within(struct broker *b, const struct caller *c, enum group_kind kind, struct str group, struct str topic,
-                         bool *gone, struct fault *f)
+static int unbind_within(struct broker *b, const struct caller *c, enum group_kind kind, struct str group,
+                         struct str topic, bool *gone, struct fault *f)
 {
     struct binding *bind;
     struct group *g;
@@ -217,8 +227,8 @@ static int unbind_within(struct broker *b, const struct caller *c, enum group_ki
     return rc;
 }
 
-int broker_unbind(struct broker *b, const struct caller *c, enum group_kind kind, struct str group, struct str topic,
-                  struct fault *f)
+int broker_unbind(struct broker *b, const struct caller *c, enum group_kind kind, struct str group,
+                  struct str topic, struct fault *f)
 {
     bool gone = false;
     int rc;
@@ -247,8 +257,8 @@ bool bindings_any(struct broker *b, struct str topic, enum group_kind *kind, con
     return false;
 }
 
-static int drop_of_kind(struct broker *b, const struct caller *c, enum group_kind kind, struct str topic, struct buf *events,
-                        struct fault *f)
+static int drop_of_kind(struct broker *b, const struct caller *c, enum group_kind kind, struct str topic,
+                        struct buf *events, struct fault *f)
 {
     struct buf lines = {0};
     bool any = false;
@@ -261,7 +271,8 @@ static int drop_of_kind(struct broker *b, const struct caller *c, enum group_kin
 
         if (!bind)
             continue;
-        snprintf(path, sizeof(path), "/%s/%s/bindings/%s", groups_dir(kind), g->info.name, bind->info.topic);
+        snprintf(path, sizeof(path), "/%s/%s/bindings/%s", groups_dir(kind), g->info.name,
+                 bind->info.topic);
         audit_add(&lines, c, "group.unbind", path, bind->info.filter, NULL);
         buf_putc(events, (char)kind);
         buf_put(events, g->info.name, strlen(g->info.name) + 1);
@@ -278,7 +289,8 @@ static int drop_of_kind(struct broker *b, const struct caller *c, enum group_kin
     return rc ? rc : rc2;
 }
 
-int bindings_drop_topic(struct broker *b, const struct caller *c, struct str topic, struct buf *events, struct fault *f)
+int bindings_drop_topic(struct broker *b, const struct caller *c, struct str topic, struct buf *events,
+                        struct fault *f)
 {
     int rc = drop_of_kind(b, c, CONSUMER_GROUP, topic, events, f);
     int rc2 = drop_of_kind(b, c, PRODUCER_GROUP, topic, events, rc ? NULL : f);

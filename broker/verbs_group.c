@@ -19,7 +19,8 @@ static const char *word(enum group_kind kind) { return kind == CONSUMER_GROUP ? 
 static int copy_bindings(const struct group *from, struct group *to)
 {
     for (const struct binding *b = from->bindings; b; b = b->hh.next) {
-        struct binding *copy = group_add_binding(to, str_of(b->info.topic), str_of(b->info.filter), b->info.version);
+        struct binding *copy = group_add_binding(to, str_of(b->info.topic), str_of(b->info.filter),
+                                                 b->info.version);
         if (!copy)
             return -ENOMEM;
         copy->info.id = b->info.id;
@@ -38,7 +39,8 @@ static struct group *group_copy(const struct group *from)
     g->info = from->info;
     if (from->other_json)
         g->other_json = str_dup(str_of(from->other_json));
-    if ((from->other_json && !g->other_json) || attributes_copy(from->attributes, &g->attributes) || copy_bindings(from, g)) {
+    if ((from->other_json && !g->other_json) || attributes_copy(from->attributes, &g->attributes) ||
+        copy_bindings(from, g)) {
         group_free(g);
         return NULL;
     }
@@ -81,7 +83,8 @@ static int32_t setting_get(const struct setting *s, const struct group_info *g)
     return v;
 }
 
-static int setting_change(const struct setting *s, const struct group_change *ch, struct group_info *g, struct fault *f)
+static int setting_change(const struct setting *s, const struct group_change *ch, struct group_info *g,
+                          struct fault *f)
 {
     char *at = (char *)g + s->to;
     int32_t v;
@@ -91,8 +94,8 @@ static int setting_change(const struct setting *s, const struct group_change *ch
     if (v == -1)
         return 0;
     if (v < s->min || v > s->max)
-        return fault_set(f, RC_INVALID_PARAMETER, EINVAL, "group %s: %s is a number from %d to %d, not %d", g->name, s->name, s->min,
-                         s->max, v);
+        return fault_set(f, RC_INVALID_PARAMETER, EINVAL, "group %s: %s is a number from %d to %d, not %d",
+                         g->name, s->name, s->min, s->max, v);
     flag = v;
     if (s->number)
         memcpy(at, &v, sizeof(v));
@@ -183,8 +186,8 @@ static int commit(struct broker *b, enum group_kind kind, struct staged *all, si
 
 /* ---- audit ---- */
 
-static void audit_setting(struct buf *lines, const struct caller *c, const struct group *g, const char *name, const char *old,
-                          const char *now)
+static void audit_setting(struct buf *lines, const struct caller *c, const struct group *g,
+                          const char *name, const char *old, const char *now)
 {
     char path[GROUP_NAME_MAX_LONG + 64];
 
@@ -192,9 +195,9 @@ static void audit_setting(struct buf *lines, const struct caller *c, const struc
     audit_add(lines, c, "group.change", path, old, now);
 }
 
-/* Lines for the differences (lines NULL: only looks); whether there are any. Bindings, attributes and the members
- * that only Apache knows count as different, too. */
-static bool audit_differences(struct buf *lines, const struct caller *c, const struct group *was, const struct group *is)
+/* Lines for the differences (lines NULL: only looks); whether there are any. */
+static bool audit_differences(struct buf *lines, const struct caller *c, const struct group *was,
+                              const struct group *is)
 {
     bool any = false;
 
@@ -248,7 +251,8 @@ static void send_events(struct broker *b, const struct buf *events)
     }
 }
 
-static void audit_bindings(struct buf *lines, struct buf *events, const struct caller *c, struct group *was, struct group *is)
+static void audit_bindings(struct buf *lines, struct buf *events, const struct caller *c, struct group *was,
+                           struct group *is)
 {
     char path[GROUP_NAME_MAX_LONG + TOPIC_NAME_MAX_LONG + 64];
 
@@ -257,20 +261,23 @@ static void audit_bindings(struct buf *lines, struct buf *events, const struct c
 
         if (old && strcmp(old->info.filter, b->info.filter) == 0)
             continue;
-        snprintf(path, sizeof(path), "/%s/%s/bindings/%s", groups_dir(is->kind), is->info.name, b->info.topic);
+        snprintf(path, sizeof(path), "/%s/%s/bindings/%s", groups_dir(is->kind), is->info.name,
+                 b->info.topic);
         audit_add(lines, c, "group.bind", path, old ? old->info.filter : NULL, b->info.filter);
         add_event(events, is, b->info.topic, old ? EVENT_CHANGED : EVENT_CREATED);
     }
     for (struct binding *b = was ? was->bindings : NULL; b; b = b->hh.next) {
         if (group_binding(is, str_of(b->info.topic)))
             continue;
-        snprintf(path, sizeof(path), "/%s/%s/bindings/%s", groups_dir(is->kind), is->info.name, b->info.topic);
+        snprintf(path, sizeof(path), "/%s/%s/bindings/%s", groups_dir(is->kind), is->info.name,
+                 b->info.topic);
         audit_add(lines, c, "group.unbind", path, b->info.filter, NULL);
         add_event(events, is, b->info.topic, EVENT_DELETED);
     }
 }
 
-static int audit_all(struct broker *b, const struct caller *c, struct staged *all, size_t n, struct buf *events, struct fault *f)
+static int audit_all(struct broker *b, const struct caller *c, struct staged *all, size_t n,
+                     struct buf *events, struct fault *f)
 {
     struct buf lines = {0};
     int rc;
@@ -302,9 +309,11 @@ static int put_group(struct broker *b, const struct caller *c, enum group_kind k
     verb_begin(b);
     s.now = meta_group(b->meta, kind, group);
     if (create && s.now)
-        rc = fault_set(f, RC_INVALID_PARAMETER, EEXIST, "%s %.*s is there already", word(kind), STR_ARG(group));
+        rc = fault_set(f, RC_INVALID_PARAMETER, EEXIST, "%s %.*s is there already", word(kind),
+                       STR_ARG(group));
     else if (!create && !s.now)
-        rc = fault_set(f, RC_SUBSCRIPTION_GROUP_NOT_EXIST, ENOENT, "there is no %s %.*s: make it with mkdir or updateSubGroup",
+        rc = fault_set(f, RC_SUBSCRIPTION_GROUP_NOT_EXIST, ENOENT,
+                       "there is no %s %.*s: make it with mkdir or updateSubGroup",
                        word(kind), STR_ARG(group));
     else if (!(s.next = create ? group_new(kind, group) : group_copy(s.now)))
         rc = fault_errno(f, ENOMEM, "changing %s %.*s", word(kind), STR_ARG(group));
@@ -372,13 +381,15 @@ int groups_make_missing(struct broker *b, const char *const *names, size_t n, st
 
 /* ---- many groups, by Apache's objects ---- */
 
-static int read_attributes(struct broker *b, struct group *g, bool create, const struct json *j, struct fault *f)
+static int read_attributes(struct broker *b, struct group *g, bool create, const struct json *j,
+                           struct fault *f)
 {
     struct buf text = {0};
     int rc = attributes_text(json_member(j, "attributes"), &text, f);
 
     if (!rc)
-        rc = attributes_change(&g->attributes, ATTRIBUTES_OF_GROUP, create, buf_str(&text), broker_conf(b), f);
+        rc = attributes_change(&g->attributes, ATTRIBUTES_OF_GROUP, create, buf_str(&text), broker_conf(b),
+                               f);
     buf_free(&text);
     group_read_attributes(g);
     return rc;
@@ -415,12 +426,14 @@ static int build_from_json(struct broker *b, const struct json *j, struct staged
             return fault_errno(f, ENOMEM, "changing group %.*s", STR_ARG(name));
     }
     if (g->info.retry_max < 0)
-        return fault_set(f, RC_INVALID_PARAMETER, EINVAL, "group %s: retryMaxTimes is a number from 0 on, not %d", g->info.name,
+        return fault_set(f, RC_INVALID_PARAMETER, EINVAL,
+                         "group %s: retryMaxTimes is a number from 0 on, not %d", g->info.name,
                          g->info.retry_max);
     return read_attributes(b, g, s->create, j, f);
 }
 
-static int build_all(struct broker *b, const struct json *const *configs, size_t n, struct staged *all, struct fault *f)
+static int build_all(struct broker *b, const struct json *const *configs, size_t n, struct staged *all,
+                     struct fault *f)
 {
     struct group *seen = NULL, *twice;
     int rc = 0;
@@ -441,7 +454,8 @@ static int build_all(struct broker *b, const struct json *const *configs, size_t
     return rc;
 }
 
-int groups_put_json(struct broker *b, const struct caller *c, const struct json *const *configs, size_t n, struct fault *f)
+int groups_put_json(struct broker *b, const struct caller *c, const struct json *const *configs, size_t n,
+                    struct fault *f)
 {
     struct staged *all = calloc(n + 1, sizeof(*all));
     struct buf events = {0};
@@ -475,7 +489,8 @@ int groups_put_json(struct broker *b, const struct caller *c, const struct json 
 
 static bool online(struct broker *b, enum group_kind kind, struct str group)
 {
-    return kind == CONSUMER_GROUP ? clients_consumer_online(b->clients, group) : clients_producer_online(b->clients, group);
+    return kind == CONSUMER_GROUP ? clients_consumer_online(b->clients, group) :
+                                    clients_producer_online(b->clients, group);
 }
 
 static int remove_group(struct broker *b, struct group *g, struct fault *f)
@@ -496,8 +511,8 @@ static int remove_group(struct broker *b, struct group *g, struct fault *f)
     return rc;
 }
 
-static int delete(struct broker *b, const struct caller *c, enum group_kind kind, struct str group, bool clean_offsets,
-                  struct fault *f)
+static int delete(struct broker *b, const struct caller *c, enum group_kind kind, struct str group,
+                  bool clean_offsets, struct fault *f)
 {
     struct group *g = meta_group(b->meta, kind, group);
     char path[GROUP_NAME_MAX_LONG + 32];
@@ -507,9 +522,11 @@ static int delete(struct broker *b, const struct caller *c, enum group_kind kind
         return fault_set(f, RC_SUBSCRIPTION_GROUP_NOT_EXIST, ENOENT, "there is no %s %.*s", word(kind),
                          group.n > 255 ? 255 : (int)group.n, group.p);
     if (!from_wire(c) && g->info.system)
-        return fault_set(f, RC_INVALID_PARAMETER, EPERM, "%s %s belongs to the system", word(kind), g->info.name);
+        return fault_set(f, RC_INVALID_PARAMETER, EPERM, "%s %s belongs to the system", word(kind),
+                         g->info.name);
     if (!from_wire(c) && online(b, kind, group))
-        return fault_set(f, RC_SYSTEM_ERROR, EBUSY, "%s %s has connected clients (see /%s/%s/clients): stop them first", word(kind),
+        return fault_set(f, RC_SYSTEM_ERROR, EBUSY,
+                         "%s %s has connected clients (see /%s/%s/clients): stop them first", word(kind),
                          g->info.name, groups_dir(kind), g->info.name);
     snprintf(path, sizeof(path), "/%s/%s", groups_dir(kind), g->info.name);
     if ((rc = remove_group(b, g, f)))
@@ -549,8 +566,8 @@ static int delete_topics(struct broker *b, const struct caller *c, struct str gr
     return rc;
 }
 
-int broker_group_delete(struct broker *b, const struct caller *c, enum group_kind kind, struct str group, bool clean_offsets,
-                        struct fault *f)
+int broker_group_delete(struct broker *b, const struct caller *c, enum group_kind kind, struct str group,
+                        bool clean_offsets, struct fault *f)
 {
     int rc;
 

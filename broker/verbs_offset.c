@@ -29,7 +29,8 @@ int broker_offset_topic(struct broker *b, struct str group, uint32_t n, char top
 /* "2026-11-20T10:00", "2026-11-20 10:00:00", local time. */
 static bool parse_time(struct str spec, int64_t *ms)
 {
-    static const char *const formats[] = {"%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%d"};
+    static const char *const formats[] = {"%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M",
+                                          "%Y-%m-%d %H:%M", "%Y-%m-%d"};
     char text[40];
 
     if (!str_copy(text, sizeof(text), spec))
@@ -58,7 +59,8 @@ int reset_target_parse(struct str spec, struct reset_target *out, struct fault *
         out->to = RESET_MIN;
     else if (str_is(spec, "max"))
         out->to = RESET_MAX;
-    else if (spec.n && spec.p[0] == '@' && !str_i64(str_n(spec.p + 1, spec.n - 1), &out->value) && out->value >= 0)
+    else if (spec.n && spec.p[0] == '@' && !str_i64(str_n(spec.p + 1, spec.n - 1), &out->value) &&
+             out->value >= 0)
         out->to = RESET_TIME;
     else if (parse_time(spec, &out->value))
         out->to = RESET_TIME;
@@ -73,25 +75,29 @@ int reset_target_parse(struct str spec, struct reset_target *out, struct fault *
 
 /* ---- where that is ---- */
 
-static int find_topic(struct broker *b, struct str group, struct str topic, int32_t queue, struct topic **out, struct fault *f)
+static int find_topic(struct broker *b, struct str group, struct str topic, int32_t queue,
+                      struct topic **out, struct fault *f)
 {
     struct topic *t = meta_topic(b->meta, topic);
 
     if (!t)
-        return fault_set(f, RC_TOPIC_NOT_EXIST, ENOENT, "there is no topic %.*s", topic.n > 255 ? 255 : (int)topic.n, topic.p);
+        return fault_set(f, RC_TOPIC_NOT_EXIST, ENOENT, "there is no topic %.*s",
+                         topic.n > 255 ? 255 : (int)topic.n, topic.p);
     if (!meta_group(b->meta, CONSUMER_GROUP, group))
         return fault_set(f, RC_SUBSCRIPTION_GROUP_NOT_EXIST, ENOENT, "there is no group %.*s",
                          group.n > 255 ? 255 : (int)group.n, group.p);
     if (queue < -1)
         return fault_set(f, RC_INVALID_PARAMETER, EINVAL, "there is no queue %d", queue);
     if (queue >= t->info.read_queues)
-        return fault_set(f, RC_INVALID_PARAMETER, ENOENT, "topic %s has no queue %d: its queues are 0 to %d", t->info.name, queue,
+        return fault_set(f, RC_INVALID_PARAMETER, ENOENT,
+                         "topic %s has no queue %d: its queues are 0 to %d", t->info.name, queue,
                          t->info.read_queues - 1);
     *out = t;
     return 0;
 }
 
-static int locate(struct broker *b, const struct topic *t, const struct reset_target *to, struct reset_queue *r, struct fault *f)
+static int locate(struct broker *b, const struct topic *t, const struct reset_target *to,
+                  struct reset_queue *r, struct fault *f)
 {
     struct store_queue *q = t->queues[r->queue];
     int64_t min = store_queue_min(b->store, q), max = store_queue_max(b->store, q);
@@ -107,7 +113,8 @@ static int locate(struct broker *b, const struct topic *t, const struct reset_ta
         r->offset = store_offset_at_time(b->store, q, to->value, false);
         if (r->offset < min)    /* the search answers with the queue file's beginning for times before it */
             r->offset = min;
-        if (!broker_conf(b)->use_server_side_reset_offset && !to->force && r->old >= min && r->old < r->offset)
+        if (!broker_conf(b)->use_server_side_reset_offset && !to->force && r->old >= min &&
+            r->old < r->offset)
             r->offset = r->old;
         break;
     case RESET_OFFSET:
@@ -116,13 +123,14 @@ static int locate(struct broker *b, const struct topic *t, const struct reset_ta
     }
     if (r->offset >= min && r->offset <= max)
         return 0;
-    return fault_set(f, RC_SYSTEM_ERROR, ERANGE, "queue %d of topic %s has offsets %lld to %lld, so not %lld", r->queue,
+    return fault_set(f, RC_SYSTEM_ERROR, ERANGE,
+                     "queue %d of topic %s has offsets %lld to %lld, so not %lld", r->queue,
                      t->info.name, (long long)min, (long long)max, (long long)r->offset);
 }
 
 /* Within verb_begin: the queue handles are good, since deleting a topic is a verb, too. */
-static int locate_all(struct broker *b, struct str group, struct str topic, int32_t queue, const struct reset_target *to,
-                      struct reset_queue **out, int *n, struct fault *f)
+static int locate_all(struct broker *b, struct str group, struct str topic, int32_t queue,
+                      const struct reset_target *to, struct reset_queue **out, int *n, struct fault *f)
 {
     struct topic *t = NULL;
     struct reset_queue *all;
@@ -148,7 +156,8 @@ static int locate_all(struct broker *b, struct str group, struct str topic, int3
 
 /* ---- telling clients that do not learn it from their next pull ---- */
 
-void reset_body(struct buf *out, const char *broker, struct str topic, const struct reset_queue *queues, int n, bool list)
+void reset_body(struct buf *out, const char *broker, struct str topic, const struct reset_queue *queues,
+                int n, bool list)
 {
     struct json_writer w;
 
@@ -188,7 +197,8 @@ static void tell_member(struct conn *conn, struct str group, struct str topic, s
 }
 
 /* Sends RESET_CONSUMER_CLIENT_OFFSET to every member, each in the form of its language. How many. */
-static int tell_members(struct broker *b, struct str group, struct str topic, const struct reset_queue *queues, int n)
+static int tell_members(struct broker *b, struct str group, struct str topic,
+                        const struct reset_queue *queues, int n)
 {
     struct buf body = {0};
     struct client_info who;
@@ -213,7 +223,8 @@ static int tell_members(struct broker *b, struct str group, struct str topic, co
 
 /* ---- doing it ---- */
 
-static int set_all(struct broker *b, struct str group, struct str topic, const struct reset_queue *q, int n, struct fault *f)
+static int set_all(struct broker *b, struct str group, struct str topic, const struct reset_queue *q, int n,
+                   struct fault *f)
 {
     bool mark = broker_conf(b)->use_server_side_reset_offset;
     int rc = 0, i = 0;
@@ -234,8 +245,8 @@ static int set_all(struct broker *b, struct str group, struct str topic, const s
     return rc;
 }
 
-static int audit_all(struct broker *b, const struct caller *c, struct str group, struct str topic, const struct reset_queue *q,
-                     int n, struct fault *f)
+static int audit_all(struct broker *b, const struct caller *c, struct str group, struct str topic,
+                     const struct reset_queue *q, int n, struct fault *f)
 {
     struct buf lines = {0};
     int rc;
@@ -243,7 +254,8 @@ static int audit_all(struct broker *b, const struct caller *c, struct str group,
     for (int i = 0; i < n; i++) {
         char path[GROUP_NAME_MAX_LONG + TOPIC_NAME_MAX_LONG + 64], old[24], now[24];
 
-        snprintf(path, sizeof(path), "/groups/%.*s/offsets/%.*s/%d", STR_ARG(group), STR_ARG(topic), q[i].queue);
+        snprintf(path, sizeof(path), "/groups/%.*s/offsets/%.*s/%d", STR_ARG(group), STR_ARG(topic),
+                 q[i].queue);
         snprintf(old, sizeof(old), "%lld", (long long)q[i].old);
         snprintf(now, sizeof(now), "%lld", (long long)q[i].offset);
         audit_add(&lines, c, "offset.reset", path, q[i].old < 0 ? NULL : old, now);
@@ -253,7 +265,8 @@ static int audit_all(struct broker *b, const struct caller *c, struct str group,
     return rc;
 }
 
-int offset_reset(struct broker *b, const struct caller *c, struct str group, struct str topic, int32_t queue,
+int offset_reset(struct broker *b, const struct caller *c, struct str group, struct str topic,
+                 int32_t queue,
                  const struct reset_target *to, struct reset_queue **out, int *n, struct fault *f)
 {
     bool by_pull = broker_conf(b)->use_server_side_reset_offset, done = false;
@@ -279,8 +292,8 @@ int offset_reset(struct broker *b, const struct caller *c, struct str group, str
     return rc;
 }
 
-int broker_offset_reset(struct broker *b, const struct caller *c, struct str group, struct str topic, int32_t queue,
-                        struct str spec, struct fault *f)
+int broker_offset_reset(struct broker *b, const struct caller *c, struct str group, struct str topic,
+                        int32_t queue, struct str spec, struct fault *f)
 {
     struct reset_queue *queues;
     struct reset_target to;

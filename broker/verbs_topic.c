@@ -22,21 +22,25 @@ struct staged {
 
 /* ---- building what a topic will be ---- */
 
-static int check_number(const char *what, struct str topic, int32_t v, int32_t min, int32_t max, struct fault *f)
+static int check_number(const char *what, struct str topic, int32_t v, int32_t min, int32_t max,
+                        struct fault *f)
 {
     if (v >= min && v <= max)
         return 0;
-    return fault_set(f, RC_INVALID_PARAMETER, EINVAL, "topic %.*s: %s is a number from %d to %d, not %d", STR_ARG(topic), what,
-                     min, max, v);
+    return fault_set(f, RC_INVALID_PARAMETER, EINVAL, "topic %.*s: %s is a number from %d to %d, not %d",
+                     STR_ARG(topic), what, min, max, v);
 }
 
-static int change_numbers(struct topic_info *t, struct str name, const struct topic_change *ch, struct fault *f)
+static int change_numbers(struct topic_info *t, struct str name, const struct topic_change *ch,
+                          struct fault *f)
 {
     int rc = 0;
 
-    if (ch->read_queues != -1 && !(rc = check_number("read_queues", name, ch->read_queues, 1, QUEUES_MAX, f)))
+    if (ch->read_queues != -1 && !(rc = check_number("read_queues", name, ch->read_queues, 1, QUEUES_MAX,
+                                                     f)))
         t->read_queues = ch->read_queues;
-    if (!rc && ch->write_queues != -1 && !(rc = check_number("write_queues", name, ch->write_queues, 1, QUEUES_MAX, f)))
+    if (!rc && ch->write_queues != -1 && !(rc = check_number("write_queues", name, ch->write_queues, 1,
+                                                             QUEUES_MAX, f)))
         t->write_queues = ch->write_queues;
     if (!rc && ch->perm != -1 && !(rc = check_number("perm", name, ch->perm, 0, 7, f)))
         t->perm = ch->perm;
@@ -68,7 +72,8 @@ static int copy_state(const struct topic *from, struct topic *to)
 }
 
 /* The state of `now` (or a new topic's) with the change in it; in no table. */
-static int build(struct broker *b, const struct topic *now, const struct topic_put *p, struct topic **out, struct fault *f)
+static int build(struct broker *b, const struct topic *now, const struct topic_put *p, struct topic **out,
+                 struct fault *f)
 {
     const struct broker_config *conf = broker_conf(b);
     struct topic *t = topic_new(p->name);
@@ -84,7 +89,8 @@ static int build(struct broker *b, const struct topic *now, const struct topic_p
     if (!rc)
         rc = change_numbers(&t->info, p->name, &p->change, f);
     if (!rc && p->change.attributes)
-        rc = attributes_change(&t->attributes, ATTRIBUTES_OF_TOPIC, !now, str_of(p->change.attributes), conf, f);
+        rc = attributes_change(&t->attributes, ATTRIBUTES_OF_TOPIC, !now, str_of(p->change.attributes),
+                               conf, f);
     if (!rc && p->change.owner)
         rc = owner_change(&t->attributes, p->change.owner, f);
     if (!rc && topic_make_queues(b->meta, t))
@@ -98,7 +104,8 @@ static int build(struct broker *b, const struct topic *now, const struct topic_p
     return 0;
 }
 
-static int stage(struct broker *b, const struct topic_put *p, enum put_mode mode, struct staged *s, struct fault *f)
+static int stage(struct broker *b, const struct topic_put *p, enum put_mode mode, struct staged *s,
+                 struct fault *f)
 {
     int rc = topic_name_check(p->name, f);
 
@@ -107,12 +114,15 @@ static int stage(struct broker *b, const struct topic_put *p, enum put_mode mode
     s->now = meta_topic(b->meta, p->name);
     s->create = !s->now;
     if (s->now && !(mode & PUT_UPDATE))
-        return fault_set(f, RC_TOPIC_EXIST_ALREADY, EEXIST, "topic %.*s is there already", STR_ARG(p->name));
+        return fault_set(f, RC_TOPIC_EXIST_ALREADY, EEXIST, "topic %.*s is there already",
+                         STR_ARG(p->name));
     if (!s->now && !(mode & PUT_CREATE))
-        return fault_set(f, RC_TOPIC_NOT_EXIST, ENOENT, "there is no topic %.*s: make it with mkdir or updateTopic", STR_ARG(p->name));
+        return fault_set(f, RC_TOPIC_NOT_EXIST, ENOENT,
+                         "there is no topic %.*s: make it with mkdir or updateTopic", STR_ARG(p->name));
     if (!p->internal && broker_conf(b)->validate_system_topic_when_update_topic &&
         (topic_is_system(p->name) || (s->now && s->now->info.system)))
-        return fault_set(f, RC_INVALID_PARAMETER, EPERM, "topic %.*s belongs to the system and is not to be changed", STR_ARG(p->name));
+        return fault_set(f, RC_INVALID_PARAMETER, EPERM,
+                         "topic %.*s belongs to the system and is not to be changed", STR_ARG(p->name));
     return build(b, s->now, p, &s->next, f);
 }
 
@@ -164,7 +174,8 @@ static void audit_created(struct buf *lines, const struct caller *c, const struc
 }
 
 /* Adds a line for each difference (lines may be NULL); whether there is any. */
-static bool audit_changed(struct buf *lines, const struct caller *c, const struct topic *was, const struct topic *is)
+static bool audit_changed(struct buf *lines, const struct caller *c, const struct topic *was,
+                          const struct topic *is)
 {
     bool any = false;
 
@@ -261,8 +272,8 @@ static int apply_all(struct broker *b, struct staged *all, size_t n, bool system
 }
 
 /* Builds all; those that change nothing are dropped, so *n may become smaller. A name may stand there once. */
-static int stage_all(struct broker *b, const struct topic_put *puts, size_t *n, enum put_mode mode, struct staged *all,
-                     struct fault *f)
+static int stage_all(struct broker *b, const struct topic_put *puts, size_t *n, enum put_mode mode,
+                     struct staged *all, struct fault *f)
 {
     struct topic *seen = NULL, *twice;
     size_t kept = 0;
@@ -277,7 +288,8 @@ static int stage_all(struct broker *b, const struct topic_put *puts, size_t *n, 
             break;
         HASH_FIND(hh, seen, s->next->info.name, strlen(s->next->info.name), twice);
         if (twice)
-            rc = fault_set(f, RC_INVALID_PARAMETER, EINVAL, "topic %s stands there twice", s->next->info.name);
+            rc = fault_set(f, RC_INVALID_PARAMETER, EINVAL, "topic %s stands there twice",
+                           s->next->info.name);
         if (rc || (!s->create && !audit_changed(NULL, NULL, s->now, s->next))) {
             topic_free(s->next);
             continue;
@@ -313,7 +325,8 @@ static void tell_all(struct broker *b, const struct told *told, size_t n, size_t
         registrar_note(b->registrar, str_of(told[i].name));
         if (told[i].wake)
             hold_wake_topic(b->hold, str_of(told[i].name));
-        broker_event(b, EVENT_TOPIC, told[i].created ? EVENT_CREATED : EVENT_CHANGED, str_of(told[i].name), (struct str){0});
+        broker_event(b, EVENT_TOPIC, told[i].created ? EVENT_CREATED : EVENT_CHANGED, str_of(told[i].name),
+                     (struct str){0});
     }
     if (created && !internal)
         registrar_sync(b->registrar, REGISTER_WAIT_MS);
@@ -343,8 +356,8 @@ static int put_staged(struct broker *b, const struct caller *c, struct staged *a
     return rc;
 }
 
-int topics_put(struct broker *b, const struct caller *c, const struct topic_put *puts, size_t n, enum put_mode mode,
-               size_t *created, struct fault *f)
+int topics_put(struct broker *b, const struct caller *c, const struct topic_put *puts, size_t n,
+               enum put_mode mode, size_t *created, struct fault *f)
 {
     struct staged *all = calloc(n + 1, sizeof(*all));
     struct told *told = calloc(n + 1, sizeof(*told));
@@ -372,27 +385,27 @@ int topics_put(struct broker *b, const struct caller *c, const struct topic_put 
     return rc;
 }
 
-static int put_one(struct broker *b, const struct caller *c, struct str topic, const struct topic_change *ch,
-                   enum put_mode mode, struct fault *f)
+static int put_one(struct broker *b, const struct caller *c, struct str topic,
+                   const struct topic_change *ch, enum put_mode mode, struct fault *f)
 {
     struct topic_put p = {topic, *ch, false, false};
     return topics_put(b, c, &p, 1, mode, NULL, f);
 }
 
-int broker_topic_create(struct broker *b, const struct caller *c, struct str topic, const struct topic_change *ch,
-                        struct fault *f)
+int broker_topic_create(struct broker *b, const struct caller *c, struct str topic,
+                        const struct topic_change *ch, struct fault *f)
 {
     return put_one(b, c, topic, ch, PUT_CREATE, f);
 }
 
-int broker_topic_update(struct broker *b, const struct caller *c, struct str topic, const struct topic_change *ch,
-                        struct fault *f)
+int broker_topic_update(struct broker *b, const struct caller *c, struct str topic,
+                        const struct topic_change *ch, struct fault *f)
 {
     return put_one(b, c, topic, ch, PUT_UPDATE, f);
 }
 
-int broker_topic_put(struct broker *b, const struct caller *c, struct str topic, const struct topic_change *ch,
-                     struct fault *f)
+int broker_topic_put(struct broker *b, const struct caller *c, struct str topic,
+                     const struct topic_change *ch, struct fault *f)
 {
     return put_one(b, c, topic, ch, PUT_BOTH, f);
 }

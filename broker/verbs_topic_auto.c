@@ -10,8 +10,8 @@
 static const struct caller us = {.from = "broker"};
 
 /* Another thread may have made it first. */
-static int make(struct broker *b, const struct caller *c, struct str name, int32_t queues, int32_t perm, int32_t sys_flag,
-                bool multi_tag, struct fault *f)
+static int make(struct broker *b, const struct caller *c, struct str name, int32_t queues, int32_t perm,
+                int32_t sys_flag, bool multi_tag, struct fault *f)
 {
     struct topic_put p = {name, TOPIC_CHANGE_NONE, true, false};
     int rc;
@@ -26,8 +26,8 @@ static int make(struct broker *b, const struct caller *c, struct str name, int32
 
 /* ---- of a send ---- */
 
-int broker_topic_auto_create(struct broker *b, const struct caller *c, struct str topic, struct str template_topic,
-                             int32_t queues, int32_t sys_flag, struct fault *f)
+int broker_topic_auto_create(struct broker *b, const struct caller *c, struct str topic,
+                             struct str template_topic, int32_t queues, int32_t sys_flag, struct fault *f)
 {
     struct topic_info t = {0};
     struct topic *found;
@@ -39,14 +39,17 @@ int broker_topic_auto_create(struct broker *b, const struct caller *c, struct st
     if (found)
         t = found->info;
     meta_done(b->meta);
-    if (!found || !(t.perm & 1) || (str_is(template_topic, TOPIC_DEFAULT) && !broker_conf(b)->auto_create_topic_enable))
+    if (!found || !(t.perm & 1) || (str_is(template_topic, TOPIC_DEFAULT) &&
+                                    !broker_conf(b)->auto_create_topic_enable))
         return fault_set(f, RC_TOPIC_NOT_EXIST, ENOENT,
                          "there is no topic %.*s, and topics are not made by sending (autoCreateTopicEnable=%s): make it "
-                         "with mkdir or updateTopic", STR_ARG(topic), broker_conf(b)->auto_create_topic_enable ? "true" : "false");
+                         "with mkdir or updateTopic", STR_ARG(topic),
+                         broker_conf(b)->auto_create_topic_enable ? "true" : "false");
     if (queues > t.write_queues)
         queues = t.write_queues;
     if (queues < 1)
-        return fault_set(f, RC_INVALID_PARAMETER, EINVAL, "topic %.*s would have %d queues", STR_ARG(topic), queues);
+        return fault_set(f, RC_INVALID_PARAMETER, EINVAL, "topic %.*s would have %d queues", STR_ARG(topic),
+                         queues);
     return make(b, c, topic, queues, t.perm & ~1, sys_flag, t.multi_tag, f);
 }
 
@@ -59,14 +62,16 @@ int broker_retry_topic_make(struct broker *b, struct str group, struct fault *f)
     struct group *g;
 
     if ((size_t)snprintf(name, sizeof(name), "%s%.*s", RETRY_PREFIX, STR_ARG(group)) >= sizeof(name))
-        return fault_set(f, RC_INVALID_PARAMETER, EINVAL, "the group's name is too long for a retry topic: %.*s", STR_ARG(group));
+        return fault_set(f, RC_INVALID_PARAMETER, EINVAL,
+                         "the group's name is too long for a retry topic: %.*s", STR_ARG(group));
     meta_read(b->meta);
     g = meta_group(b->meta, CONSUMER_GROUP, group);
     if (g)
         queues = meta_topic(b->meta, str_of(name)) ? 0 : g->info.retry_queues;
     meta_done(b->meta);
     if (queues < 0)
-        return fault_set(f, RC_SUBSCRIPTION_GROUP_NOT_EXIST, ENOENT, "there is no group %.*s", STR_ARG(group));
+        return fault_set(f, RC_SUBSCRIPTION_GROUP_NOT_EXIST, ENOENT, "there is no group %.*s",
+                         STR_ARG(group));
     return queues ? make(b, &us, str_of(name), queues, 6, 0, false, f) : 0;
 }
 
@@ -141,8 +146,10 @@ static int make_topics(struct broker *b, struct fault *f)
 
 int broker_make_system_topics(struct broker *b, struct fault *f)
 {
-    static const char *const groups[] = {"TOOLS_CONSUMER", "FILTERSRV_CONSUMER", "SELF_TEST_C_GROUP", "CID_ONS-HTTP-PROXY",
-                                         "CID_ONSAPI_PULL", "CID_ONSAPI_PERMISSION", "CID_ONSAPI_OWNER", "CID_RMQ_SYS_TRANS"};
+    static const char *const groups[] = {"TOOLS_CONSUMER", "FILTERSRV_CONSUMER", "SELF_TEST_C_GROUP",
+                                         "CID_ONS-HTTP-PROXY",
+                                         "CID_ONSAPI_PULL", "CID_ONSAPI_PERMISSION", "CID_ONSAPI_OWNER",
+                                         "CID_RMQ_SYS_TRANS"};
     int rc = make_topics(b, f);
 
     return rc ? rc : groups_make_missing(b, groups, sizeof(groups) / sizeof(groups[0]), f);

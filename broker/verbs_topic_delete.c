@@ -47,17 +47,19 @@ static int check_unused(struct broker *b, const struct topic *t, struct fault *f
 
     clients_each_group_of(b->clients, str_of(t->info.name), note_group, &online);
     if (online.name[0])
-        return fault_set(f, RC_SYSTEM_ERROR, EBUSY, "topic %s is being consumed by group %s%s: stop its clients first",
+        return fault_set(f, RC_SYSTEM_ERROR, EBUSY,
+                         "topic %s is being consumed by group %s%s: stop its clients first",
                          t->info.name, online.name, online.more ? " and others" : "");
     if (bindings_any(b, str_of(t->info.name), &kind, &bound))
-        return fault_set(f, RC_SYSTEM_ERROR, EBUSY, "%s %s is bound to topic %s: rm /%s/%s/bindings/%s first",
-                         kind == CONSUMER_GROUP ? "group" : "producer group", bound, t->info.name, groups_dir(kind), bound,
-                         t->info.name);
+        return fault_set(f, RC_SYSTEM_ERROR, EBUSY,
+                         "%s %s is bound to topic %s: rm /%s/%s/bindings/%s first",
+                         kind == CONSUMER_GROUP ? "group" : "producer group", bound, t->info.name,
+                         groups_dir(kind), bound, t->info.name);
     n = count_messages(b, t);
     if (n && t->info.perm & 6)
         return fault_set(f, RC_SYSTEM_ERROR, EBUSY,
-                         "topic %s holds %lld messages: to delete them with it, first echo 0 > /%s/perm", t->info.name,
-                         (long long)n, t->info.name);
+                         "topic %s holds %lld messages: to delete them with it, first echo 0 > /%s/perm",
+                         t->info.name, (long long)n, t->info.name);
     return 0;
 }
 
@@ -67,9 +69,11 @@ static int find(struct broker *b, struct str name, bool force, struct topic **ou
 
     if (topic_is_system(name) || (t && t->info.system))
         if (broker_conf(b)->validate_system_topic_when_update_topic)
-            return fault_set(f, RC_INVALID_PARAMETER, EPERM, "topic %.*s belongs to the system and is not to be deleted", STR_ARG(name));
+            return fault_set(f, RC_INVALID_PARAMETER, EPERM,
+                             "topic %.*s belongs to the system and is not to be deleted", STR_ARG(name));
     if (!t)
-        return fault_set(f, RC_TOPIC_NOT_EXIST, ENOENT, "there is no topic %.*s", name.n > 255 ? 255 : (int)name.n, name.p);
+        return fault_set(f, RC_TOPIC_NOT_EXIST, ENOENT, "there is no topic %.*s",
+                         name.n > 255 ? 255 : (int)name.n, name.p);
     *out = t;
     return force ? 0 : check_unused(b, t, f);
 }
@@ -159,7 +163,8 @@ static int clean_up(struct broker *b, const struct caller *c, struct gone *g, st
     return rc ? rc : rc2;
 }
 
-static int delete(struct broker *b, const struct caller *c, struct str name, bool force, struct gone **list, struct fault *f)
+static int delete(struct broker *b, const struct caller *c, struct str name, bool force, struct gone **list,
+                  struct fault *f)
 {
     struct retry_search search = {b, name, list, 0};
     struct topic *t = NULL;

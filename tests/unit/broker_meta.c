@@ -88,7 +88,8 @@ static void test_round_trip(void)
         fresh();
         is_int(tables[i].decode(m, S(tables[i].text)), 0, "%s is read", tables[i].name);
         text = encoded(tables[i].encode);
-        is_text(text, tables[i].text, "and written it is the same, byte for byte, unknown members included");
+        is_text(text, tables[i].text,
+                "and written it is the same, byte for byte, unknown members included");
         free(text);
     }
 }
@@ -124,14 +125,16 @@ static void test_group_values(void)
     g = meta_group(m, CONSUMER_GROUP, S("g1"));
     if (!ok(g != NULL, "g1 is there"))
         return;
-    ok(g->info.consume_enable && !g->info.consume_from_min_enable && !g->info.consume_broadcast_enable && g->info.consume_orderly &&
+    ok(g->info.consume_enable && !g->info.consume_from_min_enable && !g->info.consume_broadcast_enable &&
+       g->info.consume_orderly &&
            !g->info.notify_ids_changed, "its switches");
     is_int(g->info.retry_max, 5, "retryMaxTimes");
     is_int(g->info.retry_queues, 2, "retryQueueNums");
     is_int(g->info.consume_timeout_minute, 20, "consumeTimeoutMinute");
     is_text(g->info.owner, "bob", "the owner is an attribute");
     b = group_binding(g, S("TopicA"));
-    ok(b && strcmp(b->info.filter, "*") == 0 && !b->sql && b->info.version == 7, "a subscription is a binding");
+    ok(b && strcmp(b->info.filter, "*") == 0 && !b->sql && b->info.version == 7,
+       "a subscription is a binding");
     b = group_binding(g, S("TopicB"));
     ok(b && strcmp(b->info.filter, "sql: a > 3") == 0 && b->sql, "one with SQL says so");
     ok(!group_binding(g, S("TopicC")), "there is no third");
@@ -146,26 +149,31 @@ static void test_defaults_of_absent_members(void)
     struct group *g;
 
     fresh();
-    is_int(meta_decode_topics(m, S("{\"topicConfigTable\":{\"A\":{},\"B\":{\"perm\":99,\"readQueueNums\":-5,\"writeQueueNums\":9999999,\"order\":\"true\"}}}")),
+    is_int(meta_decode_topics(m,
+                              S("{\"topicConfigTable\":{\"A\":{},\"B\":{\"perm\":99,\"readQueueNums\":-5,\"writeQueueNums\":9999999,\"order\":\"true\"}}}")),
            0, "a topic of nothing");
     t = meta_topic(m, S("A"));
-    ok(t && t->info.read_queues == 16 && t->info.write_queues == 16 && t->info.perm == 6, "has Apache's defaults");
+    ok(t && t->info.read_queues == 16 && t->info.write_queues == 16 && t->info.perm == 6,
+       "has Apache's defaults");
     t = meta_topic(m, S("B"));
-    ok(t && t->info.perm <= 15 && t->info.read_queues >= 0 && t->info.write_queues <= 65536 && t->info.order,
-       "numbers that cannot be are brought within bounds");
-    is_int(meta_decode_groups(m, S("{\"subscriptionGroupTable\":{\"g\":{\"subscriptionDataSet\":[5,{},{\"topic\":\"a/b\"},{\"topic\":\"T\"}]}}}")), 0,
+    ok(t && t->info.perm <= 15 && t->info.read_queues >= 0 && t->info.write_queues <= 65536 &&
+       t->info.order, "numbers that cannot be are brought within bounds");
+    is_int(meta_decode_groups(m,
+                              S("{\"subscriptionGroupTable\":{\"g\":{\"subscriptionDataSet\":[5,{},{\"topic\":\"a/b\"},{\"topic\":\"T\"}]}}}")), 0,
            "a group with odd subscriptions");
     g = meta_group(m, CONSUMER_GROUP, S("g"));
-    ok(g && HASH_COUNT(g->bindings) == 1 && group_binding(g, S("T")) && strcmp(group_binding(g, S("T"))->info.filter, "*") == 0,
-       "keeps the one that is a subscription");
-    is_int(meta_decode_topics(m, S("{\"topicConfigTable\":{\"a/b\":{},\"../x\":{},\"\":{},\"ok\":{},\"a+b\":{},\"%RETRY%g+T\":{}}}")), 0, "topics with illegal names");
+    ok(g && HASH_COUNT(g->bindings) == 1 && group_binding(g, S("T")) &&
+       strcmp(group_binding(g, S("T"))->info.filter, "*") == 0, "keeps the one that is a subscription");
+    is_int(meta_decode_topics(m,
+                              S("{\"topicConfigTable\":{\"a/b\":{},\"../x\":{},\"\":{},\"ok\":{},\"a+b\":{},\"%RETRY%g+T\":{}}}")), 0, "topics with illegal names");
     is_int(HASH_COUNT(m->topics), 2, "are left out");
     ok(meta_topic(m, S("%RETRY%g+T")) != NULL, "but not the retry topics of Apache's POP");
 }
 
 static void test_broken_files(void)
 {
-    static const char *const bad[] = {"", "[]", "7", "null", "{", "{}}", "{\"%s\":5}", "{\"%s\":[]}", "{\"%s\":{\"x\":5}}", "{\"%s\":{\"x\":[]}}"};
+    static const char *const bad[] = {"", "[]", "7", "null", "{", "{}}", "{\"%s\":5}", "{\"%s\":[]}",
+                                      "{\"%s\":{\"x\":5}}", "{\"%s\":{\"x\":[]}}"};
     unsigned seed = (unsigned)time(NULL);
 
     for (size_t i = 0; i < N_TABLES; i++) {
@@ -182,7 +190,8 @@ static void test_broken_files(void)
                 buf_puts(&b, tables[i].member);
                 buf_puts(&b, hole + 2);
             }
-            is_int(tables[i].decode(m, buf_str(&b)), -EBADMSG, "%s: refused: %.*s", tables[i].name, STR_ARG(buf_str(&b)));
+            is_int(tables[i].decode(m, buf_str(&b)), -EBADMSG, "%s: refused: %.*s", tables[i].name,
+                   STR_ARG(buf_str(&b)));
         }
         for (size_t k = 0; k < n; k++)
             accepted += tables[i].decode(m, str_n(text, k)) == 0;
@@ -195,7 +204,8 @@ static void test_broken_files(void)
             if (tables[i].decode(m, str_n(text, n)) == 0)
                 free(encoded(tables[i].encode));
         }
-        is_int(tables[i].decode(m, S(tables[i].text)), 0, "%s: after 3000 with flipped bytes the good one is read", tables[i].name);
+        is_int(tables[i].decode(m, S(tables[i].text)), 0,
+               "%s: after 3000 with flipped bytes the good one is read", tables[i].name);
         buf_free(&b);
         free(text);
     }
@@ -224,7 +234,8 @@ static void test_ids(void)
     meta_remove_topic(m, b);
     ok(!meta_topic(m, S("B")) && !m->topic_by_id[2], "a removed topic is in neither table");
     meta_add_topic(m, b);
-    ok(meta_topic(m, S("B")) == b && b->info.id == 2 && m->topic_by_id[2] == b, "put back it has its old id");
+    ok(meta_topic(m, S("B")) == b && b->info.id == 2 && m->topic_by_id[2] == b,
+       "put back it has its old id");
     meta_remove_topic(m, b);
     topic_free(b);
     is_int(add_topic("D")->info.id, 4, "ids are not given again");
@@ -233,7 +244,8 @@ static void test_ids(void)
         snprintf(name, sizeof(name), "T%d", i);
         add_topic(name);
     }
-    ok(m->topic_by_id[1] == a && m->topic_by_id[1004] == meta_topic(m, S("T999")), "a thousand topics later all are at their ids");
+    ok(m->topic_by_id[1] == a && m->topic_by_id[1004] == meta_topic(m, S("T999")),
+       "a thousand topics later all are at their ids");
     meta_topics_changed(m, a);
     ok(a->generation == m->topic_changes && m->topic_version.counter == 1 && m->topic_version.timestamp > 0,
        "a change stamps the topic and moves the version");
@@ -241,7 +253,8 @@ static void test_ids(void)
 
 /* ---- attributes ---- */
 
-static int change(struct attribute **list, enum attribute_of of, bool create, const char *text, struct fault *f)
+static int change(struct attribute **list, enum attribute_of of, bool create, const char *text,
+                  struct fault *f)
 {
     struct broker_config conf = {0};
 
@@ -252,38 +265,51 @@ static int change(struct attribute **list, enum attribute_of of, bool create, co
 static void test_attributes(void)
 {
     static const struct { const char *text; bool create; } bad[] = {
-        {"message.type=FIFO", true}, {"+message.type", true}, {"-message.type=FIFO", false}, {"+message.type=SOMETHING", true},
-        {"+message.type=MIXED", true}, {"+message.type=LITE", true}, {"+message.type=PRIORITY", false}, {"+queue.type=BatchCQ", true},
+        {"message.type=FIFO", true}, {"+message.type", true}, {"-message.type=FIFO", false},
+            {"+message.type=SOMETHING", true},
+        {"+message.type=MIXED", true}, {"+message.type=LITE", true}, {"+message.type=PRIORITY", false},
+        {"+queue.type=BatchCQ", true},
         {"+cleanup.policy=COMPACTION", true}, {"+cleanup.policy=DELETE", false}, {"+reserve.time=5", true},
-        {"+lite.topic.expiration=3", true}, {"+no.such=1", true}, {"-message.type", true}, {"-message.type", false},
-        {"+message.type=FIFO,+message.type=NORMAL", true}, {"+mqfs.owner=a b", true}, {"+mqfs.owner=a/b", true}, {",", true}, {"+", true},
+        {"+lite.topic.expiration=3", true}, {"+no.such=1", true}, {"-message.type", true},
+        {"-message.type", false},
+        {"+message.type=FIFO,+message.type=NORMAL", true}, {"+mqfs.owner=a b", true},
+        {"+mqfs.owner=a/b", true}, {",", true}, {"+", true},
         {"-", false}, {"+=", true}, {"x", false}, {"+message.type=FIFO,,+mqfs.owner=a", true},
         {"+mqfs.owner=0123456789012345678901234567890123456789012345678901234567890123456789", true},
     };
     struct attribute *list = NULL;
     struct fault f;
 
-    is_int(change(&list, ATTRIBUTES_OF_TOPIC, true, "+message.type=FIFO, +mqfs.owner=alice,+cleanup.policy=DELETE,+queue.type=SimpleCQ", &f), 0,
+    is_int(change(&list, ATTRIBUTES_OF_TOPIC, true,
+                  "+message.type=FIFO, +mqfs.owner=alice,+cleanup.policy=DELETE,+queue.type=SimpleCQ", &f),
+                  0,
            "attributes of a new topic");
     is_text(attribute_get(list, "message.type"), "FIFO", "are set");
     is_text(attribute_get(list, "mqfs.owner"), "alice", "the owner among them");
-    ok(strcmp(list->key, "cleanup.policy") == 0 && strcmp(list->next->key, "message.type") == 0, "and kept in the order of their names");
-    is_int(change(&list, ATTRIBUTES_OF_TOPIC, false, "+message.type=DELAY,-mqfs.owner,+queue.type=SimpleCQ", &f), 0, "a change");
+    ok(strcmp(list->key, "cleanup.policy") == 0 && strcmp(list->next->key, "message.type") == 0,
+       "and kept in the order of their names");
+    is_int(change(&list, ATTRIBUTES_OF_TOPIC, false, "+message.type=DELAY,-mqfs.owner,+queue.type=SimpleCQ",
+                  &f), 0, "a change");
     is_text(attribute_get(list, "message.type"), "DELAY", "changes");
     ok(!attribute_get(list, "mqfs.owner"), "and takes away");
-    is_int(change(&list, ATTRIBUTES_OF_TOPIC, false, "-queue.type", &f), -EINVAL, "what is not changeable stays: %s", f.text);
+    is_int(change(&list, ATTRIBUTES_OF_TOPIC, false, "-queue.type", &f), -EINVAL,
+           "what is not changeable stays: %s", f.text);
     is_int(change(&list, ATTRIBUTES_OF_TOPIC, false, "", &f), 0, "no change at all");
-    is_int(change(&list, ATTRIBUTES_OF_TOPIC, false, "+message.type=FIFO,", &f), 0, "a comma at the end, as Java's split has it");
+    is_int(change(&list, ATTRIBUTES_OF_TOPIC, false, "+message.type=FIFO,", &f), 0,
+           "a comma at the end, as Java's split has it");
     attributes_free(&list);
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         int rc = change(&list, ATTRIBUTES_OF_TOPIC, bad[i].create, bad[i].text, &f);
 
-        ok(rc == -EINVAL && f.rc == RC_INVALID_PARAMETER && f.text[0], "refused \"%s\": %s", bad[i].text, f.text);
+        ok(rc == -EINVAL && f.rc == RC_INVALID_PARAMETER && f.text[0], "refused \"%s\": %s", bad[i].text,
+           f.text);
         attributes_free(&list);
     }
     is_int(change(&list, ATTRIBUTES_OF_GROUP, true, "+mqfs.owner=bob", &f), 0, "an owner of a group");
-    is_int(change(&list, ATTRIBUTES_OF_GROUP, false, "+priority.factor=50", &f), -EINVAL, "no POP yet: %s", f.text);
-    is_int(change(&list, ATTRIBUTES_OF_GROUP, false, "+message.type=FIFO", &f), -EINVAL, "a group has no message type");
+    is_int(change(&list, ATTRIBUTES_OF_GROUP, false, "+priority.factor=50", &f), -EINVAL, "no POP yet: %s",
+           f.text);
+    is_int(change(&list, ATTRIBUTES_OF_GROUP, false, "+message.type=FIFO", &f), -EINVAL,
+           "a group has no message type");
     is_int(owner_change(&list, "dave", &f), 0, "another owner");
     is_text(attribute_get(list, OWNER_ATTRIBUTE), "dave", "is set");
     is_int(owner_change(&list, "", &f), 0, "nobody");
@@ -331,16 +357,19 @@ static void test_bound(void)
         int rc = meta_bound(m, &conf, cases[i].kind, S(cases[i].group), S(cases[i].topic), &f);
 
         ok(rc == (cases[i].may ? 0 : -EACCES) && (cases[i].may || f.rc == RC_NO_PERMISSION), "%s %s %s %s",
-           cases[i].kind == CONSUMER_GROUP ? "group" : "producer group", cases[i].group, cases[i].may ? "may use" : "may not use",
-           cases[i].topic);
+           cases[i].kind == CONSUMER_GROUP ? "group" : "producer group", cases[i].group,
+           cases[i].may ? "may use" : "may not use", cases[i].topic);
     }
     meta_bound(m, &conf, CONSUMER_GROUP, S("g2"), S("TopicA"), &f);
-    is_text(f.text, "group g2 is not bound to topic TopicA: make /groups/g2/bindings/TopicA (or ask the topic's owner alice)",
+    is_text(f.text,
+            "group g2 is not bound to topic TopicA: make /groups/g2/bindings/TopicA (or ask the topic's owner alice)",
             "the sentence says which file to make and whom to ask");
     meta_bound(m, &conf, PRODUCER_GROUP, S("p9"), S("TopicC"), &f);
-    is_text(f.text, "producer group p9 is not bound to topic TopicC: make /producers/p9 and then /producers/p9/bindings/TopicC", "also for a group to be made");
+    is_text(f.text,
+            "producer group p9 is not bound to topic TopicC: make /producers/p9 and then /producers/p9/bindings/TopicC", "also for a group to be made");
     conf.enforce_bindings = false;
-    is_int(meta_bound(m, &conf, CONSUMER_GROUP, S("unknown"), S("TopicC"), &f), 0, "without enforceBindings all may");
+    is_int(meta_bound(m, &conf, CONSUMER_GROUP, S("unknown"), S("TopicC"), &f), 0,
+           "without enforceBindings all may");
 }
 
 int main(void)

@@ -49,14 +49,19 @@ static char *value_of(const struct broker_config *c, const char *key)
 static void test_defaults(void)
 {
     static const char *const wants[][2] = {
-        {"brokerClusterName", "DefaultCluster"}, {"listenPort", "10911"}, {"brokerPermission", "6"}, {"flushDiskType", "ASYNC_FLUSH"},
+        {"brokerClusterName", "DefaultCluster"}, {"listenPort", "10911"}, {"brokerPermission", "6"},
+            {"flushDiskType", "ASYNC_FLUSH"},
         {"brokerRole", "ASYNC_MASTER"}, {"defaultTopicQueueNums", "8"}, {"maxMessageSize", "4194304"},
-        {"mappedFileSizeCommitLog", "1073741824"}, {"mappedFileSizeConsumeQueue", "6000000"}, {"registerNameServerPeriod", "30000"},
+        {"mappedFileSizeCommitLog", "1073741824"}, {"mappedFileSizeConsumeQueue", "6000000"},
+        {"registerNameServerPeriod", "30000"},
         {"maxTransferCountOnMessageInMemory", "32"}, {"maxTransferBytesOnMessageInMemory", "262144"},
-        {"flushConsumerOffsetInterval", "5000"}, {"channelExpiredTimeout", "120000"}, {"syncFlushTimeout", "5000"},
-        {"serverChannelMaxIdleTimeSeconds", "120"}, {"useServerSideResetOffset", "true"}, {"longPollingEnable", "true"},
+        {"flushConsumerOffsetInterval", "5000"}, {"channelExpiredTimeout", "120000"},
+        {"syncFlushTimeout", "5000"},
+        {"serverChannelMaxIdleTimeSeconds", "120"}, {"useServerSideResetOffset", "true"},
+        {"longPollingEnable", "true"},
         {"messageDelayLevel", "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h"},
-        {"autoCreateTopicEnable", "false"}, {"autoCreateSubscriptionGroup", "false"}, {"enforceBindings", "false"},
+        {"autoCreateTopicEnable", "false"}, {"autoCreateSubscriptionGroup", "false"},
+        {"enforceBindings", "false"},
     };
     struct broker_config c;
     struct fault f;
@@ -95,16 +100,20 @@ static void test_defaults(void)
 static void test_files(void)
 {
     static const struct { const char *text, *says; } bad[] = {
-        {"listenPort=many\n", "line 1"}, {"\n\nlistenPort=70000\n", "line 3"}, {"listenPort=-1\n", "listenPort"},
+        {"listenPort=many\n", "line 1"}, {"\n\nlistenPort=70000\n", "line 3"},
+            {"listenPort=-1\n", "listenPort"},
         {"flushDiskType=SOMETIMES\n", "ASYNC_FLUSH"}, {"autoCreateTopicEnable=perhaps\n", "true or false"},
-        {"brokerRole=SLAVE\n", "replication"}, {"brokerRole=SYNC_MASTER\n", "replication"}, {"messageDelayLevel=1x\n", "messageDelayLevel"},
-        {"messageDelayLevel=\n", "messageDelayLevel"}, {"defaultTopicQueueNums=99999999999999999999\n", "defaultTopicQueueNums"},
+        {"brokerRole=SLAVE\n", "replication"}, {"brokerRole=SYNC_MASTER\n", "replication"},
+        {"messageDelayLevel=1x\n", "messageDelayLevel"},
+        {"messageDelayLevel=\n", "messageDelayLevel"}, {"defaultTopicQueueNums=99999999999999999999\n",
+                                                        "defaultTopicQueueNums"},
         {"this is no setting\n", "line 1"},
     };
     struct broker_config c;
     struct fault f;
 
-    is_int(load(&c, "# a comment\nbrokerName = broker-a \nlistenPort=12345\nbrokerId=7\nenableLmq=true\nstorePathRootDir=/data/mq\n", &f), 0,
+    is_int(load(&c,
+                "# a comment\nbrokerName = broker-a \nlistenPort=12345\nbrokerId=7\nenableLmq=true\nstorePathRootDir=/data/mq\n", &f), 0,
            "an ordinary broker.conf, a key without effect included");
     is_text(c.broker_name, "broker-a", "blanks around do not count");
     is_int(c.listen_port, 12345, "a number");
@@ -117,8 +126,8 @@ static void test_files(void)
         broker_config_free(&c);
     }
     memset(&c, 0, sizeof(c));
-    ok(broker_config_load(&c, "/nonexistent/broker.conf", &f) == -ENOENT && strstr(f.text, "/nonexistent/broker.conf"),
-       "a missing file is named: %s", f.text);
+    ok(broker_config_load(&c, "/nonexistent/broker.conf", &f) == -ENOENT &&
+       strstr(f.text, "/nonexistent/broker.conf"), "a missing file is named: %s", f.text);
     broker_config_free(&c);
 }
 
@@ -139,19 +148,23 @@ static void test_override(void)
 static void test_delay_levels(void)
 {
     static const struct { const char *text; int n; int64_t last; } good[] = {
-        {"1s", 1, 1000}, {"1s 5m 2h 1d", 4, 86400000}, {"  10s   20s  ", 2, 20000}, {"", 0, -1}, {"0s", 1, 0},
+        {"1s", 1, 1000}, {"1s 5m 2h 1d", 4, 86400000}, {"  10s   20s  ", 2, 20000}, {"", 0, -1},
+            {"0s", 1, 0},
     };
-    static const char *const bad[] = {"1", "s", "1x", "1 s", "-1s", "+1s", "1s,2s", "1s 5m 1w", "99999999999999999999s", "9223372036854775807d", "1s1", "1\ts"};
+    static const char *const bad[] = {"1", "s", "1x", "1 s", "-1s", "+1s", "1s,2s", "1s 5m 1w",
+                                      "99999999999999999999s", "9223372036854775807d", "1s1", "1\ts"};
     int64_t ms[9];
 
     for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
         ms[0] = ms[good[i].n] = -1;
-        is_int(delay_levels_parse(str_of(good[i].text), ms, 8), good[i].n, "levels of \"%s\"", good[i].text);
+        is_int(delay_levels_parse(str_of(good[i].text), ms, 8), good[i].n, "levels of \"%s\"",
+               good[i].text);
         is_int(ms[good[i].n], good[i].last, "the last one in ms");
     }
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
         is_int(delay_levels_parse(str_of(bad[i]), ms, 8), -EINVAL, "no levels: \"%s\"", bad[i]);
-    is_int(delay_levels_parse(str_of("1s 1s 1s 1s 1s 1s 1s 1s 1s"), ms, 8), -EINVAL, "more than there is room for");
+    is_int(delay_levels_parse(str_of("1s 1s 1s 1s 1s 1s 1s 1s 1s"), ms, 8), -EINVAL,
+           "more than there is room for");
 }
 
 int main(void)

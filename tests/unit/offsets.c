@@ -170,7 +170,8 @@ static void test_json(void)
     text = encoded(false);
     ok(strstr(text, "\"counter\":4,") != NULL, "500 commits are one step of the version, as Apache counts");
     free(text);
-    is_int(offsets_decode(o, S("{\"offsetTable\":{\"A@g\":{\"0\":5,\"x\":6,-1:7,70000:8,1:-3,2:\"9\"},\"noat\":{0:1},\"A@b/d\":{0:1}}}")), 0,
+    is_int(offsets_decode(o,
+                          S("{\"offsetTable\":{\"A@g\":{\"0\":5,\"x\":6,-1:7,70000:8,1:-3,2:\"9\"},\"noat\":{0:1},\"A@b/d\":{0:1}}}")), 0,
            "strange members are passed over");
     is_int(offsets_get(o, S("g"), S("A"), 0), 5, "a quoted queue number is one");
     is_int(offsets_get(o, S("g"), S("A"), 2), 9, "a quoted offset, too");
@@ -181,7 +182,8 @@ static void test_json(void)
 
 static void test_broken_json(void)
 {
-    static const char *const bad[] = {"", "[]", "5", "null", "\"x\"", "{\"offsetTable\":5}", "{\"offsetTable\":[]}", "{\"offsetTable\":{\"A@g\":5}}", "{"};
+    static const char *const bad[] = {"", "[]", "5", "null", "\"x\"", "{\"offsetTable\":5}",
+                                      "{\"offsetTable\":[]}", "{\"offsetTable\":{\"A@g\":5}}", "{"};
     unsigned seed = (unsigned)time(NULL);
     size_t n = strlen(apache), accepted = 0;
     char text[sizeof(apache)];

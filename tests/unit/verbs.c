@@ -58,16 +58,19 @@ static void break_saves(const char *file, bool broken)
 static char events[4096];
 static pthread_mutex_t events_lock = PTHREAD_MUTEX_INITIALIZER;
 
-static void on_event(void *ctx, enum broker_event kind, enum event_what what, struct str name, struct str sub)
+static void on_event(void *ctx, enum broker_event kind, enum event_what what, struct str name,
+                     struct str sub)
 {
-    static const char *const kinds[] = {"topic", "group", "producer", "group_binding", "producer_binding", "config"};
+    static const char *const kinds[] = {"topic", "group", "producer", "group_binding", "producer_binding",
+                                        "config"};
     static const char signs[] = "+~-";
     size_t n;
 
     pthread_mutex_lock(&events_lock);
     n = strlen(events);
     if (n < sizeof(events) - 600)
-        snprintf(events + n, sizeof(events) - n, "%c%s:%.*s%s%.*s ", signs[what], kinds[kind], STR_ARG(name), sub.n ? "/" : "", STR_ARG(sub));
+        snprintf(events + n, sizeof(events) - n, "%c%s:%.*s%s%.*s ", signs[what], kinds[kind],
+                 STR_ARG(name), sub.n ? "/" : "", STR_ARG(sub));
     pthread_mutex_unlock(&events_lock);
 }
 
@@ -103,15 +106,20 @@ static void test_topic_create(void)
     ch.write_queues = 2;
     ch.attributes = "+message.type=FIFO";
     is_int(broker_topic_create(house, &tester, S("A"), &ch, &f), 0, "a topic is made");
-    ok(topic("A").read_queues == 3 && topic("A").write_queues == 2 && topic("A").perm == 6 && !topic("A").system, "as it was asked for");
+    ok(topic("A").read_queues == 3 && topic("A").write_queues == 2 && topic("A").perm == 6 &&
+       !topic("A").system, "as it was asked for");
     is_text(topic("A").owner, "alice", "with its owner");
     is_text(topic("A").type, "FIFO", "and its type");
     ok(topic("A").created > 0 && topic("A").last_time == 0 && topic("A").id > 0, "times and id");
-    ok(on_disk("config/topics.json", "\"mqfs.owner\":\"alice\"") && on_disk("config/topics.json", "\"A\":{"), "it is on disk");
-    ok(on_disk("audit.log", "\"user\":\"tester\",\"from\":\"test\",\"what\":\"topic.create\",\"path\":\"/A\""), "and in the audit file");
+    ok(on_disk("config/topics.json", "\"mqfs.owner\":\"alice\"") &&
+       on_disk("config/topics.json", "\"A\":{"), "it is on disk");
+    ok(on_disk("audit.log",
+               "\"user\":\"tester\",\"from\":\"test\",\"what\":\"topic.create\",\"path\":\"/A\""),
+               "and in the audit file");
     is_text(take_events(), "+topic:A ", "the listener hears of it");
     is_int(broker_topic_create(house, &tester, S("A"), &ch, &f), -EEXIST, "not twice: %s", f.text);
-    is_int(broker_topic_create(house, &tester, S("P"), &(struct topic_change)TOPIC_CHANGE_NONE, &f), 0, "without any wish");
+    is_int(broker_topic_create(house, &tester, S("P"), &(struct topic_change)TOPIC_CHANGE_NONE, &f), 0,
+           "without any wish");
     is_int(topic("P").read_queues, 8, "it has defaultTopicQueueNums queues");
     take_events();
 }
@@ -119,14 +127,20 @@ static void test_topic_create(void)
 static void test_topic_refusals(void)
 {
     static const struct { const char *name; struct topic_change ch; int err; } bad[] = {
-        {"a/b", TOPIC_CHANGE_NONE, EINVAL}, {"", TOPIC_CHANGE_NONE, EINVAL}, {"..", TOPIC_CHANGE_NONE, EINVAL}, {"a b", TOPIC_CHANGE_NONE, EINVAL},
+        {"a/b", TOPIC_CHANGE_NONE, EINVAL}, {"", TOPIC_CHANGE_NONE, EINVAL},
+            {"..", TOPIC_CHANGE_NONE, EINVAL}, {"a b", TOPIC_CHANGE_NONE, EINVAL},
         {"\xc3\xa9", TOPIC_CHANGE_NONE, EINVAL},
-        {"TBW102", TOPIC_CHANGE_NONE, EPERM}, {"SCHEDULE_TOPIC_XXXX", TOPIC_CHANGE_NONE, EPERM}, {"b", TOPIC_CHANGE_NONE, EPERM},
+        {"TBW102", TOPIC_CHANGE_NONE, EPERM}, {"SCHEDULE_TOPIC_XXXX", TOPIC_CHANGE_NONE, EPERM},
+        {"b", TOPIC_CHANGE_NONE, EPERM},
         {"rmq_sys_x", TOPIC_CHANGE_NONE, EPERM},
-        {"N", {0, -1, -1, -1, -1, -1, NULL, NULL}, EINVAL}, {"N", {-1, 16385, -1, -1, -1, -1, NULL, NULL}, EINVAL},
-        {"N", {-2, -1, -1, -1, -1, -1, NULL, NULL}, EINVAL}, {"N", {INT32_MAX, -1, -1, -1, -1, -1, NULL, NULL}, EINVAL},
-        {"N", {-1, -1, 8, -1, -1, -1, NULL, NULL}, EINVAL}, {"N", {-1, -1, -3, -1, -1, -1, NULL, NULL}, EINVAL},
-        {"N", {-1, -1, -1, -1, -1, -1, "a b", NULL}, EINVAL}, {"N", {-1, -1, -1, -1, -1, -1, NULL, "+message.type=LITE"}, EINVAL},
+        {"N", {0, -1, -1, -1, -1, -1, NULL, NULL}, EINVAL},
+        {"N", {-1, 16385, -1, -1, -1, -1, NULL, NULL}, EINVAL},
+        {"N", {-2, -1, -1, -1, -1, -1, NULL, NULL}, EINVAL},
+        {"N", {INT32_MAX, -1, -1, -1, -1, -1, NULL, NULL}, EINVAL},
+        {"N", {-1, -1, 8, -1, -1, -1, NULL, NULL}, EINVAL},
+        {"N", {-1, -1, -3, -1, -1, -1, NULL, NULL}, EINVAL},
+        {"N", {-1, -1, -1, -1, -1, -1, "a b", NULL}, EINVAL},
+        {"N", {-1, -1, -1, -1, -1, -1, NULL, "+message.type=LITE"}, EINVAL},
         {"N", {-1, -1, -1, -1, -1, -1, NULL, "-message.type"}, EINVAL},
     };
     char longest[300];
@@ -137,12 +151,16 @@ static void test_topic_refusals(void)
 
         memset(&f, 0, sizeof(f));
         rc = broker_topic_put(house, &tester, S(bad[i].name), &bad[i].ch, &f);
-        ok(rc == -bad[i].err && f.err == bad[i].err && f.rc == RC_INVALID_PARAMETER && f.text[0], "\"%s\" is refused: %s", bad[i].name, f.text);
+        ok(rc == -bad[i].err && f.err == bad[i].err && f.rc == RC_INVALID_PARAMETER && f.text[0],
+           "\"%s\" is refused: %s", bad[i].name, f.text);
     }
     memset(longest, 'x', sizeof(longest));
-    is_int(broker_topic_put(house, &tester, str_n(longest, 128), &bad[0].ch, &f), -EINVAL, "a name of 128 bytes");
-    is_int(broker_topic_put(house, &tester, str_n("a\0b", 3), &bad[0].ch, &f), -EINVAL, "a name with a NUL");
-    is_int(broker_topic_update(house, &tester, S("none"), &bad[0].ch, &f), -ENOENT, "a change of nothing: %s", f.text);
+    is_int(broker_topic_put(house, &tester, str_n(longest, 128), &bad[0].ch, &f), -EINVAL,
+           "a name of 128 bytes");
+    is_int(broker_topic_put(house, &tester, str_n("a\0b", 3), &bad[0].ch, &f), -EINVAL,
+           "a name with a NUL");
+    is_int(broker_topic_update(house, &tester, S("none"), &bad[0].ch, &f), -ENOENT,
+           "a change of nothing: %s", f.text);
     is_int(f.rc, RC_TOPIC_NOT_EXIST, "is TOPIC_NOT_EXIST on the wire");
     is_int(broker_topic_count(house), n, "no topic came by that");
     is_text(take_events(), "", "and nobody heard of it");
@@ -158,10 +176,12 @@ static void test_topic_update(void)
     ch.perm = 4;
     ch.owner = "bob";
     is_int(broker_topic_update(house, &tester, S("A"), &ch, &f), 0, "a change of two values");
-    ok(topic("A").perm == 4 && topic("A").read_queues == 3 && topic("A").id == id, "changes them and no others");
+    ok(topic("A").perm == 4 && topic("A").read_queues == 3 && topic("A").id == id,
+       "changes them and no others");
     is_text(topic("A").type, "FIFO", "attributes stay");
     ok(on_disk("audit.log", "\"what\":\"topic.change\",\"path\":\"/A/perm\",\"old\":\"6\",\"new\":\"4\"") &&
-       on_disk("audit.log", "\"path\":\"/A/owner\",\"old\":\"alice\",\"new\":\"bob\""), "the audit file has a line for each, old and new");
+       on_disk("audit.log", "\"path\":\"/A/owner\",\"old\":\"alice\",\"new\":\"bob\""),
+       "the audit file has a line for each, old and new");
     is_text(take_events(), "~topic:A ", "the listener hears of one change");
     meta_read(house->meta);
     gen = meta_topic(house->meta, S("A"))->generation;
@@ -196,31 +216,38 @@ static void test_topic_save_fails(void)
     ch.perm = 2;
     ch.read_queues = 9;
     ch.owner = "eve";
-    ok(broker_topic_update(house, &tester, S("A"), &ch, &f) < 0, "a change that cannot be saved is refused: %s", f.text);
+    ok(broker_topic_update(house, &tester, S("A"), &ch, &f) < 0,
+       "a change that cannot be saved is refused: %s", f.text);
     after = topic("A");
     ok(memcmp(&before, &after, sizeof(before)) == 0, "and changes nothing");
-    ok(broker_topic_create(house, &tester, S("Lost"), &ch, &f) < 0 && broker_topic_get(house, S("Lost"), &after), "no topic is made");
+    ok(broker_topic_create(house, &tester, S("Lost"), &ch, &f) < 0 &&
+       broker_topic_get(house, S("Lost"), &after), "no topic is made");
     ok(broker_topic_delete(house, &wire, S("A"), &f) < 0 && topic("A").id == before.id, "none is deleted");
     is_int(broker_topic_count(house), n, "the table is as it was");
     is_text(take_events(), "", "nobody heard of anything");
     break_saves("topics.json", false);
     is_int(broker_topic_update(house, &tester, S("A"), &(struct topic_change){-1, -1, 7, -1, -1, -1, NULL, NULL}, &f), 0, "afterwards changes succeed");
-    broker_topic_update(house, &tester, S("A"), &(struct topic_change){-1, -1, 6, -1, -1, -1, NULL, NULL}, &f);
-    ok(!on_disk("config/topics.json", "Lost") && !on_disk("config/topics.json", "eve"), "and nothing of the refused ones is on disk");
+    broker_topic_update(house, &tester, S("A"), &(struct topic_change){-1, -1, 6, -1, -1, -1, NULL, NULL},
+                        &f);
+    ok(!on_disk("config/topics.json", "Lost") && !on_disk("config/topics.json", "eve"),
+       "and nothing of the refused ones is on disk");
     take_events();
 }
 
 static void test_topics_together(void)
 {
     struct topic_put puts[3] = {
-        {S("L1"), TOPIC_CHANGE_NONE, false, false}, {S("L2"), TOPIC_CHANGE_NONE, false, false}, {S("L3"), TOPIC_CHANGE_NONE, false, false},
+        {S("L1"), TOPIC_CHANGE_NONE, false, false}, {S("L2"), TOPIC_CHANGE_NONE, false, false},
+            {S("L3"), TOPIC_CHANGE_NONE, false, false},
     };
     size_t created;
 
     puts[2].change.perm = 99;
-    ok(topics_put(house, &tester, puts, 3, PUT_BOTH, &created, &f) == -EINVAL && !topic("L1").id, "of several topics with one bad, none is made");
+    ok(topics_put(house, &tester, puts, 3, PUT_BOTH, &created, &f) == -EINVAL && !topic("L1").id,
+       "of several topics with one bad, none is made");
     puts[2] = puts[0];
-    ok(topics_put(house, &tester, puts, 3, PUT_BOTH, &created, &f) == -EINVAL && !topic("L1").id, "nor with one that stands there twice: %s", f.text);
+    ok(topics_put(house, &tester, puts, 3, PUT_BOTH, &created, &f) == -EINVAL && !topic("L1").id,
+       "nor with one that stands there twice: %s", f.text);
     puts[2].name = S("A");
     is_int(topics_put(house, &tester, puts, 3, PUT_BOTH, &created, &f), 0, "two new and one that is there");
     ok(created == 2 && topic("L1").id && topic("L2").id, "two are made");
@@ -245,7 +272,8 @@ static void test_topic_delete(void)
     make_group(CONSUMER_GROUP, "dg");
     make_group(PRODUCER_GROUP, "dp");
     broker_bind(house, &tester, CONSUMER_GROUP, S("dg"), S("D"), S(""), &f);
-    is_int(broker_topic_delete(house, &tester, S("D"), &f), -EBUSY, "rmdir of a topic that a group is bound to: %s", f.text);
+    is_int(broker_topic_delete(house, &tester, S("D"), &f), -EBUSY,
+           "rmdir of a topic that a group is bound to: %s", f.text);
     broker_unbind(house, &tester, CONSUMER_GROUP, S("dg"), S("D"), &f);
     broker_bind(house, &tester, PRODUCER_GROUP, S("dp"), S("D"), S("*"), &f);
     is_int(broker_topic_delete(house, &tester, S("D"), &f), -EBUSY, "or a producer group: %s", f.text);
@@ -266,13 +294,18 @@ static void test_topic_delete(void)
     broker_bind(house, &tester, PRODUCER_GROUP, S("dp"), S("D"), S("*"), &f);
     offsets_commit(house->offsets, S("dg"), S("D"), 0, 1);
     take_events();
-    is_int(broker_topic_delete(house, &wire, S("D"), &f), 0, "the wire deletes it always, as Apache's broker does");
-    is_int(broker_binding_get(house, CONSUMER_GROUP, S("dg"), S("D"), &bind), -ENOENT, "its bindings go with it");
+    is_int(broker_topic_delete(house, &wire, S("D"), &f), 0,
+           "the wire deletes it always, as Apache's broker does");
+    is_int(broker_binding_get(house, CONSUMER_GROUP, S("dg"), S("D"), &bind), -ENOENT,
+           "its bindings go with it");
     is_int(broker_binding_get(house, PRODUCER_GROUP, S("dp"), S("D"), &bind), -ENOENT, "of producers, too");
     is_int(offsets_get(house->offsets, S("dg"), S("D"), 0), -1, "and its offsets");
-    ok(!on_disk("config/consumerOffset.json", "D@dg") && !on_disk("config/subscriptionGroup.json", "\"topic\":\"D\""), "on disk, too");
-    is_text(take_events(), "-group_binding:dg/D -producer_binding:dp/D -topic:D ", "the listener hears of all");
-    is_int(broker_topic_delete(house, &wire, S("SELF_TEST_TOPIC"), &f), -EPERM, "a system topic stays: %s", f.text);
+    ok(!on_disk("config/consumerOffset.json", "D@dg") && !on_disk("config/subscriptionGroup.json",
+                                                                  "\"topic\":\"D\""), "on disk, too");
+    is_text(take_events(), "-group_binding:dg/D -producer_binding:dp/D -topic:D ",
+            "the listener hears of all");
+    is_int(broker_topic_delete(house, &wire, S("SELF_TEST_TOPIC"), &f), -EPERM, "a system topic stays: %s",
+           f.text);
     is_int(broker_topic_delete(house, &wire, S("b"), &f), -EPERM, "the broker's own, too");
     broker_group_delete(house, &tester, CONSUMER_GROUP, S("dg"), true, &f);
     broker_group_delete(house, &tester, PRODUCER_GROUP, S("dp"), true, &f);
@@ -288,18 +321,25 @@ static void test_auto_topics(void)
     set_key("autoCreateTopicEnable", "true");
     ok(topic("TBW102").perm == 7 && topic("TBW102").write_queues == 8, "autoCreateTopicEnable makes it");
     is_int(send_one("Auto", 0, "x"), 0, "then a send makes its topic");
-    ok(topic("Auto").write_queues == 4 && topic("Auto").read_queues == 4 && topic("Auto").perm == 6, "with the client's 4 queues and no inherit bit");
-    is_int(broker_topic_auto_create(house, &wire, S("Auto2"), S("TBW102"), 100, 0, &f), 0, "a client that asks for 100");
+    ok(topic("Auto").write_queues == 4 && topic("Auto").read_queues == 4 && topic("Auto").perm == 6,
+       "with the client's 4 queues and no inherit bit");
+    is_int(broker_topic_auto_create(house, &wire, S("Auto2"), S("TBW102"), 100, 0, &f), 0,
+           "a client that asks for 100");
     is_int(topic("Auto2").write_queues, 8, "gets the template's 8");
     is_int(broker_topic_auto_create(house, &wire, S("Auto2"), S("TBW102"), 1, 0, &f), 0, "again");
     is_int(topic("Auto2").write_queues, 8, "nothing changes");
-    is_int(broker_topic_auto_create(house, &wire, S("Auto3"), S("A"), 4, 0, &f), -ENOENT, "a template without the inherit bit");
-    is_int(broker_topic_auto_create(house, &wire, S("Auto3"), S("none"), 4, 0, &f), -ENOENT, "or none: %s", f.text);
-    is_int(broker_topic_auto_create(house, &wire, S("Auto3"), S("TBW102"), 0, 0, &f), -EINVAL, "or no queues: %s", f.text);
+    is_int(broker_topic_auto_create(house, &wire, S("Auto3"), S("A"), 4, 0, &f), -ENOENT,
+           "a template without the inherit bit");
+    is_int(broker_topic_auto_create(house, &wire, S("Auto3"), S("none"), 4, 0, &f), -ENOENT, "or none: %s",
+           f.text);
+    is_int(broker_topic_auto_create(house, &wire, S("Auto3"), S("TBW102"), 0, 0, &f), -EINVAL,
+           "or no queues: %s", f.text);
     is_int(broker_topic_auto_create(house, &wire, S("a/b"), S("TBW102"), 4, 0, &f), -EINVAL, "or no name");
     set_key("autoCreateTopicEnable", "false");
-    is_int(broker_topic_auto_create(house, &wire, S("Auto3"), S("TBW102"), 4, 0, &f), -ENOENT, "switched off it ends");
-    is_int(broker_topic_auto_create(house, &wire, S("Auto3"), S("DefaultCluster"), 4, 0, &f), 0, "the cluster's own topic is a template still, as in Apache's");
+    is_int(broker_topic_auto_create(house, &wire, S("Auto3"), S("TBW102"), 4, 0, &f), -ENOENT,
+           "switched off it ends");
+    is_int(broker_topic_auto_create(house, &wire, S("Auto3"), S("DefaultCluster"), 4, 0, &f), 0,
+           "the cluster's own topic is a template still, as in Apache's");
     broker_topic_delete(house, &wire, S("Auto"), &f);
     broker_topic_delete(house, &wire, S("Auto2"), &f);
     broker_topic_delete(house, &wire, S("Auto3"), &f);
@@ -332,45 +372,57 @@ static void test_groups(void)
     ch.owner = "alice";
     ch.retry_max = 3;
     is_int(broker_group_create(house, &tester, CONSUMER_GROUP, S("g1"), &ch, &f), 0, "a group is made");
-    ok(group(CONSUMER_GROUP, "g1").retry_max == 3 && group(CONSUMER_GROUP, "g1").consume_enable, "as asked for, else with Apache's defaults");
+    ok(group(CONSUMER_GROUP, "g1").retry_max == 3 && group(CONSUMER_GROUP, "g1").consume_enable,
+       "as asked for, else with Apache's defaults");
     is_text(group(CONSUMER_GROUP, "g1").owner, "alice", "and its owner");
-    ok(on_disk("config/subscriptionGroup.json", "\"g1\":{") && on_disk("audit.log", "\"what\":\"group.create\",\"path\":\"/groups/g1\""),
+    ok(on_disk("config/subscriptionGroup.json", "\"g1\":{") &&
+       on_disk("audit.log", "\"what\":\"group.create\",\"path\":\"/groups/g1\""),
        "on disk and in the audit file");
     is_text(take_events(), "+group:g1 ", "the listener hears of it");
-    is_int(broker_group_create(house, &tester, CONSUMER_GROUP, S("g1"), &ch, &f), -EEXIST, "not twice: %s", f.text);
-    is_int(broker_group_create(house, &tester, PRODUCER_GROUP, S("g1"), &ch, &f), 0, "a producer group may have the same name");
+    is_int(broker_group_create(house, &tester, CONSUMER_GROUP, S("g1"), &ch, &f), -EEXIST, "not twice: %s",
+           f.text);
+    is_int(broker_group_create(house, &tester, PRODUCER_GROUP, S("g1"), &ch, &f), 0,
+           "a producer group may have the same name");
     ok(on_disk("config/producerGroup.json", "\"g1\":{"), "and stands in a file of its own");
     take_events();
     ch = (struct group_change)GROUP_CHANGE_NONE;
     ch.consume_enable = 0;
     ch.retry_queues = 2;
     is_int(broker_group_update(house, &tester, CONSUMER_GROUP, S("g1"), &ch, &f), 0, "a change");
-    ok(!group(CONSUMER_GROUP, "g1").consume_enable && group(CONSUMER_GROUP, "g1").retry_queues == 2 && group(CONSUMER_GROUP, "g1").retry_max == 3,
-       "changes what it says");
-    ok(on_disk("audit.log", "\"path\":\"/groups/g1/enabled\",\"old\":\"1\",\"new\":\"0\""), "audited, old and new");
+    ok(!group(CONSUMER_GROUP, "g1").consume_enable && group(CONSUMER_GROUP, "g1").retry_queues == 2 &&
+       group(CONSUMER_GROUP, "g1").retry_max == 3, "changes what it says");
+    ok(on_disk("audit.log", "\"path\":\"/groups/g1/enabled\",\"old\":\"1\",\"new\":\"0\""),
+       "audited, old and new");
     is_text(take_events(), "~group:g1 ", "and heard");
     is_int(broker_group_update(house, &tester, CONSUMER_GROUP, S("g1"), &ch, &f), 0, "the same again");
     is_text(take_events(), "", "is no change");
     ch.retry_max = -7;
-    is_int(broker_group_update(house, &tester, CONSUMER_GROUP, S("g1"), &ch, &f), -EINVAL, "a bad number: %s", f.text);
+    is_int(broker_group_update(house, &tester, CONSUMER_GROUP, S("g1"), &ch, &f), -EINVAL,
+           "a bad number: %s", f.text);
     ch.retry_max = -1;
     ch.consume_enable = 2;
     is_int(broker_group_update(house, &tester, CONSUMER_GROUP, S("g1"), &ch, &f), -EINVAL, "a bad switch");
-    is_int(broker_group_update(house, &tester, CONSUMER_GROUP, S("none"), &ch, &f), -ENOENT, "a group that is not there: %s", f.text);
+    is_int(broker_group_update(house, &tester, CONSUMER_GROUP, S("none"), &ch, &f), -ENOENT,
+           "a group that is not there: %s", f.text);
     is_int(broker_group_create(house, &tester, CONSUMER_GROUP, S("a/b"), &ch, &f), -EINVAL, "a bad name");
 
     before = group(CONSUMER_GROUP, "g1");
     break_saves("subscriptionGroup.json", true);
     ch.consume_enable = 1;
-    ok(broker_group_update(house, &tester, CONSUMER_GROUP, S("g1"), &ch, &f) < 0, "a change that cannot be saved is refused: %s", f.text);
+    ok(broker_group_update(house, &tester, CONSUMER_GROUP, S("g1"), &ch, &f) < 0,
+       "a change that cannot be saved is refused: %s", f.text);
     after = group(CONSUMER_GROUP, "g1");
     ok(memcmp(&before, &after, sizeof(before)) == 0, "and changes nothing");
-    ok(broker_group_create(house, &tester, CONSUMER_GROUP, S("lost"), &ch, &f) < 0 && !group(CONSUMER_GROUP, "lost").id, "none is made");
-    ok(broker_group_delete(house, &tester, CONSUMER_GROUP, S("g1"), true, &f) < 0 && group(CONSUMER_GROUP, "g1").id == before.id, "none is deleted");
-    ok(broker_bind(house, &tester, CONSUMER_GROUP, S("g1"), S("A"), S("*"), &f) < 0, "none is bound: %s", f.text);
+    ok(broker_group_create(house, &tester, CONSUMER_GROUP, S("lost"), &ch, &f) < 0 &&
+       !group(CONSUMER_GROUP, "lost").id, "none is made");
+    ok(broker_group_delete(house, &tester, CONSUMER_GROUP, S("g1"), true, &f) < 0 &&
+       group(CONSUMER_GROUP, "g1").id == before.id, "none is deleted");
+    ok(broker_bind(house, &tester, CONSUMER_GROUP, S("g1"), S("A"), S("*"), &f) < 0, "none is bound: %s",
+       f.text);
     break_saves("subscriptionGroup.json", false);
     ch.consume_enable = 1;
-    is_int(broker_group_update(house, &tester, CONSUMER_GROUP, S("g1"), &ch, &f), 0, "afterwards changes succeed");
+    is_int(broker_group_update(house, &tester, CONSUMER_GROUP, S("g1"), &ch, &f), 0,
+           "afterwards changes succeed");
     take_events();
 }
 
@@ -390,10 +442,13 @@ static void test_group_delete(void)
     make_topic("%DLQ%gone", 1);
     send_one("%DLQ%gone", 0, "dead");
     is_int(queue_end("%DLQ%gone", 0), 1, "a dead letter");
-    is_int(broker_group_delete(house, &tester, CONSUMER_GROUP, S("gone"), false, &f), 0, "rmdir of its group");
+    is_int(broker_group_delete(house, &tester, CONSUMER_GROUP, S("gone"), false, &f), 0,
+           "rmdir of its group");
     ok(topic("%DLQ%gone").id > 0, "leaves it where it is");
-    is_int(broker_group_delete(house, &tester, CONSUMER_GROUP, S("gone"), false, &f), -ENOENT, "a group goes once: %s", f.text);
-    is_int(broker_group_delete(house, &tester, CONSUMER_GROUP, S("TOOLS_CONSUMER"), false, &f), -EPERM, "the system's stay: %s", f.text);
+    is_int(broker_group_delete(house, &tester, CONSUMER_GROUP, S("gone"), false, &f), -ENOENT,
+           "a group goes once: %s", f.text);
+    is_int(broker_group_delete(house, &tester, CONSUMER_GROUP, S("TOOLS_CONSUMER"), false, &f), -EPERM,
+           "the system's stay: %s", f.text);
     take_events();
 }
 
@@ -425,24 +480,31 @@ static void test_groups_by_json(void)
 
     is_int(put_json("{\"groupName\":\"j1\",\"retryMaxTimes\":4,\"groupRetryPolicy\":{\"type\":\"EXPONENTIAL\"},\"consumeMessageOrderly\":true}"), 0,
            "a group of mqadmin's");
-    ok(group(CONSUMER_GROUP, "j1").retry_max == 4 && group(CONSUMER_GROUP, "j1").consume_orderly, "is made");
+    ok(group(CONSUMER_GROUP, "j1").retry_max == 4 && group(CONSUMER_GROUP, "j1").consume_orderly,
+       "is made");
     ok(on_disk("config/subscriptionGroup.json", "EXPONENTIAL"), "what we do not use is kept");
     broker_bind(house, &tester, CONSUMER_GROUP, S("j1"), S("A"), S("red"), &f);
-    broker_group_update(house, &tester, CONSUMER_GROUP, S("j1"), &(struct group_change){-1, -1, -1, -1, -1, -1, -1, -1, "olga"}, &f);
-    is_int(put_json("{\"groupName\":\"j1\",\"retryMaxTimes\":5}"), 0, "a change that does not speak of bindings");
-    ok(broker_binding_get(house, CONSUMER_GROUP, S("j1"), S("A"), &bind) == 0 && strcmp(bind.filter, "red") == 0, "leaves them");
+    broker_group_update(house, &tester, CONSUMER_GROUP, S("j1"),
+                        &(struct group_change){-1, -1, -1, -1, -1, -1, -1, -1, "olga"}, &f);
+    is_int(put_json("{\"groupName\":\"j1\",\"retryMaxTimes\":5}"), 0,
+           "a change that does not speak of bindings");
+    ok(broker_binding_get(house, CONSUMER_GROUP, S("j1"), S("A"), &bind) == 0 &&
+       strcmp(bind.filter, "red") == 0, "leaves them");
     is_text(group(CONSUMER_GROUP, "j1").owner, "olga", "and the owner");
-    ok(!group(CONSUMER_GROUP, "j1").consume_orderly, "what it lacks gets its default, as Apache's objects have it");
+    ok(!group(CONSUMER_GROUP, "j1").consume_orderly,
+       "what it lacks gets its default, as Apache's objects have it");
     take_events();
     is_int(put_json("{\"groupName\":\"j1\",\"subscriptionDataSet\":[{\"topic\":\"P\",\"expression\":\"*\",\"expressionType\":\"TAG\"}],"
                     "\"attributes\":{\"+mqfs.owner\":\"pia\"}}"), 0, "one that speaks of them");
     ok(broker_binding_get(house, CONSUMER_GROUP, S("j1"), S("A"), &bind) == -ENOENT &&
        broker_binding_get(house, CONSUMER_GROUP, S("j1"), S("P"), &bind) == 0, "sets them");
     is_text(group(CONSUMER_GROUP, "j1").owner, "pia", "an attribute sets the owner");
-    is_text(take_events(), "~group:j1 +group_binding:j1/P -group_binding:j1/A ", "the listener hears of each");
+    is_text(take_events(), "~group:j1 +group_binding:j1/P -group_binding:j1/A ",
+            "the listener hears of each");
     is_int(put_json("{\"groupName\":\"a/b\"}"), -EINVAL, "a bad name");
     is_int(put_json("{}"), -EINVAL, "no name");
-    is_int(put_json("{\"groupName\":\"j2\",\"attributes\":{\"+priority.factor\":\"5\"}}"), -EINVAL, "an attribute of what is not here: %s", f.text);
+    is_int(put_json("{\"groupName\":\"j2\",\"attributes\":{\"+priority.factor\":\"5\"}}"), -EINVAL,
+           "an attribute of what is not here: %s", f.text);
     is_int(group(CONSUMER_GROUP, "j2").id, 0, "makes no group");
     broker_group_delete(house, &wire, CONSUMER_GROUP, S("j1"), true, &f);
     take_events();
@@ -453,41 +515,55 @@ static void test_groups_by_json(void)
 static void test_bindings(void)
 {
     static const struct { const char *filter, *kept; } good[] = {
-        {"", "*"}, {" \n", "*"}, {"*", "*"}, {"red", "red"}, {"red||blue", "red || blue"}, {"  red  ||  blue  \n", "red || blue"},
+        {"", "*"}, {" \n", "*"}, {"*", "*"}, {"red", "red"}, {"red||blue", "red || blue"},
+            {"  red  ||  blue  \n", "red || blue"},
     };
-    static const char *const bad[] = {"red||", "||", "a|b", "red || * ", "a\tb\001", "sql: a > 3", "line\nline"};
+    static const char *const bad[] = {"red||", "||", "a|b", "red || * ", "a\tb\001", "sql: a > 3",
+                                      "line\nline"};
     struct binding_info bind;
     char longest[1100];
 
     take_events();
-    is_int(broker_bind(house, &tester, CONSUMER_GROUP, S("g1"), S("A"), S(""), &f), 0, "a group is bound by an empty write");
+    is_int(broker_bind(house, &tester, CONSUMER_GROUP, S("g1"), S("A"), S(""), &f), 0,
+           "a group is bound by an empty write");
     is_text(take_events(), "+group_binding:g1/A ", "the listener hears of it");
     is_int(broker_binding_next(house, CONSUMER_GROUP, S("g1"), 0, &bind), 0, "it can be listed");
     ok(strcmp(bind.topic, "A") == 0 && strcmp(bind.filter, "*") == 0 && bind.version > 0, "and is to *");
-    is_int(broker_binding_next(house, CONSUMER_GROUP, S("g1"), bind.id, &bind), -ENOENT, "there is no second");
+    is_int(broker_binding_next(house, CONSUMER_GROUP, S("g1"), bind.id, &bind), -ENOENT,
+           "there is no second");
     for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
-        is_int(broker_bind(house, &tester, CONSUMER_GROUP, S("g1"), S("A"), S(good[i].filter), &f), 0, "a filter that means %s", good[i].kept);
+        is_int(broker_bind(house, &tester, CONSUMER_GROUP, S("g1"), S("A"), S(good[i].filter), &f), 0,
+               "a filter that means %s", good[i].kept);
         broker_binding_get(house, CONSUMER_GROUP, S("g1"), S("A"), &bind);
         is_text(bind.filter, good[i].kept, "is kept as");
     }
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
-        ok(broker_bind(house, &tester, CONSUMER_GROUP, S("g1"), S("A"), S(bad[i]), &f) == -EINVAL && f.text[0], "a bad filter: %s", f.text);
+        ok(broker_bind(house, &tester, CONSUMER_GROUP, S("g1"), S("A"), S(bad[i]), &f) == -EINVAL &&
+           f.text[0], "a bad filter: %s", f.text);
     memset(longest, 'x', sizeof(longest));
-    is_int(broker_bind(house, &tester, CONSUMER_GROUP, S("g1"), S("A"), str_n(longest, 1024), &f), -EINVAL, "one too long: %s", f.text);
-    is_int(broker_bind(house, &tester, CONSUMER_GROUP, S("g1"), S("A"), str_n(longest, 1023), &f), 0, "the longest");
+    is_int(broker_bind(house, &tester, CONSUMER_GROUP, S("g1"), S("A"), str_n(longest, 1024), &f), -EINVAL,
+           "one too long: %s", f.text);
+    is_int(broker_bind(house, &tester, CONSUMER_GROUP, S("g1"), S("A"), str_n(longest, 1023), &f), 0,
+           "the longest");
     broker_bind(house, &tester, CONSUMER_GROUP, S("g1"), S("A"), S("red || blue"), &f);
-    ok(on_disk("config/subscriptionGroup.json", "\"expression\":\"red || blue\"") && on_disk("audit.log", "\"what\":\"group.bind\",\"path\":\"/groups/g1/bindings/A\""),
+    ok(on_disk("config/subscriptionGroup.json", "\"expression\":\"red || blue\"") &&
+       on_disk("audit.log", "\"what\":\"group.bind\",\"path\":\"/groups/g1/bindings/A\""),
        "it is on disk and in the audit file");
-    is_int(broker_bind(house, &tester, CONSUMER_GROUP, S("none"), S("A"), S("*"), &f), -ENOENT, "no such group: %s", f.text);
-    is_int(broker_bind(house, &tester, CONSUMER_GROUP, S("g1"), S("none"), S("*"), &f), -ENOENT, "no such topic: %s", f.text);
-    is_int(broker_bind(house, &tester, PRODUCER_GROUP, S("g1"), S("A"), S("red"), &f), -EINVAL, "a producer has no filter: %s", f.text);
+    is_int(broker_bind(house, &tester, CONSUMER_GROUP, S("none"), S("A"), S("*"), &f), -ENOENT,
+           "no such group: %s", f.text);
+    is_int(broker_bind(house, &tester, CONSUMER_GROUP, S("g1"), S("none"), S("*"), &f), -ENOENT,
+           "no such topic: %s", f.text);
+    is_int(broker_bind(house, &tester, PRODUCER_GROUP, S("g1"), S("A"), S("red"), &f), -EINVAL,
+           "a producer has no filter: %s", f.text);
     is_int(broker_bind(house, &tester, PRODUCER_GROUP, S("g1"), S("A"), S("\n"), &f), 0, "but a binding");
     take_events();
 
     break_saves("subscriptionGroup.json", true);
-    ok(broker_bind(house, &tester, CONSUMER_GROUP, S("g1"), S("A"), S("green"), &f) < 0, "a filter that cannot be saved is refused");
+    ok(broker_bind(house, &tester, CONSUMER_GROUP, S("g1"), S("A"), S("green"), &f) < 0,
+       "a filter that cannot be saved is refused");
     ok(broker_unbind(house, &tester, CONSUMER_GROUP, S("g1"), S("A"), &f) < 0, "so is an unbinding");
-    ok(broker_binding_get(house, CONSUMER_GROUP, S("g1"), S("A"), &bind) == 0 && strcmp(bind.filter, "red || blue") == 0, "the binding is as it was");
+    ok(broker_binding_get(house, CONSUMER_GROUP, S("g1"), S("A"), &bind) == 0 &&
+       strcmp(bind.filter, "red || blue") == 0, "the binding is as it was");
     break_saves("subscriptionGroup.json", false);
     is_text(take_events(), "", "and nobody heard of it");
     is_int(broker_unbind(house, &tester, CONSUMER_GROUP, S("g1"), S("A"), &f), 0, "rm unbinds");
@@ -509,7 +585,8 @@ static int64_t committed(int32_t queue)
 
 static void test_offset_resets(void)
 {
-    static const char *const bad[] = {"", "x", "1 2", "@", "@-5", "@x", "2026-13-45T99:00", "2026-11-20T10:00Z", "minimum", "1e3", "0x10"};
+    static const char *const bad[] = {"", "x", "1 2", "@", "@-5", "@x", "2026-13-45T99:00",
+                                      "2026-11-20T10:00Z", "minimum", "1e3", "0x10"};
     char spec[40];
     struct queue_info q;
 
@@ -519,9 +596,12 @@ static void test_offset_resets(void)
     is_int(q.max, 5, "five messages");
     is_int(reset("3", 0), 0, "to a number");
     is_int(committed(0), 3, "is there");
-    is_int(offsets_reset_waiting(house->offsets, S("g1"), S("A"), 0, false), 3, "and waits for the next pull");
-    ok(on_disk("config/consumerOffset.json", "\"A@g1\":{0:3}") || on_disk("config/consumerOffset.json", "0:3"), "on disk when it returns");
-    ok(on_disk("audit.log", "\"what\":\"offset.reset\",\"path\":\"/groups/g1/offsets/A/0\",\"new\":\"3\""), "and in the audit file");
+    is_int(offsets_reset_waiting(house->offsets, S("g1"), S("A"), 0, false), 3,
+           "and waits for the next pull");
+    ok(on_disk("config/consumerOffset.json", "\"A@g1\":{0:3}") ||
+       on_disk("config/consumerOffset.json", "0:3"), "on disk when it returns");
+    ok(on_disk("audit.log", "\"what\":\"offset.reset\",\"path\":\"/groups/g1/offsets/A/0\",\"new\":\"3\""),
+       "and in the audit file");
     is_int(reset("max\n", 0), 0, "to max");
     is_int(committed(0), 5, "is the end");
     is_int(reset("min", -1), 0, "all queues to min");
@@ -542,8 +622,10 @@ static void test_offset_resets(void)
     is_int(reset("1", -2), -EINVAL, "or cannot be");
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
         is_int(reset(bad[i], 0), -EINVAL, "refused: %s", f.text);
-    is_int(broker_offset_reset(house, &tester, S("nobody"), S("A"), 0, S("1"), &f), -ENOENT, "no such group: %s", f.text);
-    is_int(broker_offset_reset(house, &tester, S("g1"), S("nothing"), 0, S("1"), &f), -ENOENT, "no such topic: %s", f.text);
+    is_int(broker_offset_reset(house, &tester, S("nobody"), S("A"), 0, S("1"), &f), -ENOENT,
+           "no such group: %s", f.text);
+    is_int(broker_offset_reset(house, &tester, S("g1"), S("nothing"), 0, S("1"), &f), -ENOENT,
+           "no such topic: %s", f.text);
     break_saves("consumerOffset.json", true);
     ok(reset("1", 0) < 0, "one that cannot be saved is refused: %s", f.text);
     break_saves("consumerOffset.json", false);
@@ -595,21 +677,27 @@ static void test_messages(void)
     broker_message_json(&m, &b);
     arena_init(&arena, 1 << 20);
     is_int(json_parse(&arena, buf_str(&b), &j), 0, "as JSON it is JSON");
-    ok(str_is(json_str(j, "body"), "m") && str_is(json_str(j, "keys"), "k1") && str_is(json_str(j, "tags"), "red") &&
-       str_is(json_str(j, "id"), "0A0B") && json_int(j, "offset", -1) == 0 && json_str(j, "offsetId").n == 32 &&
-       json_int(j, "storeTime", 0) > 0 && str_is(json_str(json_member(j, "properties"), "KEYS"), "k1"), "with body, keys, tags, ids, times, properties");
+    ok(str_is(json_str(j, "body"), "m") && str_is(json_str(j, "keys"), "k1") &&
+       str_is(json_str(j, "tags"), "red") &&
+       str_is(json_str(j, "id"), "0A0B") && json_int(j, "offset", -1) == 0 &&
+       json_str(j, "offsetId").n == 32 &&
+       json_int(j, "storeTime", 0) > 0 && str_is(json_str(json_member(j, "properties"), "KEYS"), "k1"),
+       "with body, keys, tags, ids, times, properties");
     ok(b.n && b.p[b.n - 1] == '\n' && !memchr(b.p, '\n', b.n - 1), "in one line");
     buf_reset(&b);
     m.body = str_n("\xff\xfe\0a", 4);
     broker_message_json(&m, &b);
-    ok(json_parse(&arena, buf_str(&b), &j) == 0 && str_is(json_str(j, "bodyBase64"), "//4AYQ==") && !json_str(j, "body").p, "a body that is no text is base64");
+    ok(json_parse(&arena, buf_str(&b), &j) == 0 && str_is(json_str(j, "bodyBase64"), "//4AYQ==") &&
+       !json_str(j, "body").p, "a body that is no text is base64");
     store_release(hold);
     arena_free(&arena);
     buf_free(&b);
     is_int(broker_message_get(house, S("A"), 0, 5, &m, &hold), -ENOENT, "none is past the end");
     is_int(broker_message_get(house, S("A"), 0, -1, &m, &hold), -ENOENT, "none before the beginning");
-    is_int(broker_message_get(house, S("A"), 99, 0, &m, &hold), -ENOENT, "none in a queue that is not there");
-    is_int(broker_message_get(house, S("nothing"), 0, 0, &m, &hold), -ENOENT, "none in a topic that is not there");
+    is_int(broker_message_get(house, S("A"), 99, 0, &m, &hold), -ENOENT,
+           "none in a queue that is not there");
+    is_int(broker_message_get(house, S("nothing"), 0, 0, &m, &hold), -ENOENT,
+           "none in a topic that is not there");
 }
 
 /* ---- configuration ---- */
@@ -628,7 +716,8 @@ static void test_config(void)
        "has changed, and who had the old configuration in hand still has it");
     is_text(broker_conf(house)->broker_name, old->broker_name, "all else is as it was");
     ok(on_disk("config/broker.properties", "shortPollingTimeMills=1234\n"), "it is on disk");
-    ok(on_disk("audit.log", "\"what\":\"config.set\",\"path\":\"/broker/config/shortPollingTimeMills\",\"old\":\"1000\",\"new\":\"1234\""), "and in the audit file");
+    ok(on_disk("audit.log",
+               "\"what\":\"config.set\",\"path\":\"/broker/config/shortPollingTimeMills\",\"old\":\"1000\",\"new\":\"1234\""), "and in the audit file");
     is_text(take_events(), "~config:shortPollingTimeMills ", "the listener hears of it");
     ok(set("listenPort", "1") == -EPERM && f.rc == RC_NO_PERMISSION, "one that cannot: %s", f.text);
     is_int(set("noSuchKey", "1"), -EINVAL, "one that is not there: %s", f.text);
@@ -637,16 +726,19 @@ static void test_config(void)
     is_int(set("regionId", "a\nlistenPort=1"), -EINVAL, "a value of two lines: %s", f.text);
     is_int(set("regionId", "a ;b"), -EINVAL, "one that the file would not give back");
     break_saves("broker.properties", true);
-    ok(set("shortPollingTimeMills", "77") < 0 && broker_conf(house)->short_polling_time_mills == 1234, "one that cannot be saved is refused: %s", f.text);
+    ok(set("shortPollingTimeMills", "77") < 0 && broker_conf(house)->short_polling_time_mills == 1234,
+       "one that cannot be saved is refused: %s", f.text);
     break_saves("broker.properties", false);
     is_text(take_events(), "", "nobody heard of those");
 
     snprintf(path, sizeof(path), "%s/config/broker.properties", house_dir);
     file = fopen(path, "w");
-    if (!file || fputs("# ours\nshortPollingTimeMills = 1234\n\nother=1\nregionId=x", file) < 0 || fclose(file))
+    if (!file || fputs("# ours\nshortPollingTimeMills = 1234\n\nother=1\nregionId=x", file) < 0 ||
+        fclose(file))
         exit(2);
     is_int(set("shortPollingTimeMills", "4321"), 0, "in a file that somebody wrote");
-    is_text(text_of("config/broker.properties"), "# ours\nshortPollingTimeMills=4321\n\nother=1\nregionId=x\n", "only its line changes");
+    is_text(text_of("config/broker.properties"),
+            "# ours\nshortPollingTimeMills=4321\n\nother=1\nregionId=x\n", "only its line changes");
     set("regionId", "here");
     set("brokerPermission", "6");
     take_events();
@@ -711,10 +803,12 @@ static void test_restart(void)
     broker_group_update(house, &tester, PRODUCER_GROUP, S("g1"), &ch, &f);
     house_close();
     house_open(NULL);
-    ok(topic("A").read_queues == 5 && strcmp(topic("A").owner, "bob") == 0 && strcmp(topic("A").type, "FIFO") == 0, "after a restart topics are as they were");
-    ok(topic("b").system && topic("DefaultCluster").system && topic("SELF_TEST_TOPIC").system, "the system's are the system's");
-    ok(broker_binding_get(house, CONSUMER_GROUP, S("g1"), S("A"), &bind) == 0 && broker_binding_get(house, PRODUCER_GROUP, S("g1"), S("A"), &bind) == 0,
-       "bindings, too");
+    ok(topic("A").read_queues == 5 && strcmp(topic("A").owner, "bob") == 0 &&
+       strcmp(topic("A").type, "FIFO") == 0, "after a restart topics are as they were");
+    ok(topic("b").system && topic("DefaultCluster").system && topic("SELF_TEST_TOPIC").system,
+       "the system's are the system's");
+    ok(broker_binding_get(house, CONSUMER_GROUP, S("g1"), S("A"), &bind) == 0 &&
+       broker_binding_get(house, PRODUCER_GROUP, S("g1"), S("A"), &bind) == 0, "bindings, too");
     is_text(group(PRODUCER_GROUP, "g1").owner, "zoe", "owners of producer groups");
     is_int(committed(0), 2, "and offsets");
     is_int(broker_conf(house)->short_polling_time_mills, 4321, "a changed key");
