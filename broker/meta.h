@@ -33,7 +33,6 @@ struct topic {
     struct store_queue **queues;
     int32_t n_queues;
     char *other_json;                /* members of its JSON that we do not use, as an object; NULL: none */
-    atomic_int_fast64_t put_messages, put_bytes;      /* since start */
 };
 
 struct binding {

@@ -10,22 +10,13 @@ int put_append(struct broker *b, struct topic *t, const struct message *m, const
                struct store_put *out, struct fault *f)
 {
     struct store_queue *q = topic_queue(t, m->queue_id);
-    int64_t bytes = 0;
-    int rc;
 
     if (!q)
         return fault_set(f, RC_INVALID_PARAMETER, EINVAL,
                          "topic %s has %d queues, so no queue %d", t->info.name,
                          t->n_queues, m->queue_id);
-    rc = n == 1 ? store_append(b->store, q, m, *tags_codes, out, f) :
-                  store_append_batch(b->store, q, m, tags_codes, n, out, f);
-    if (rc)
-        return rc;
-    for (int i = 0; i < n; i++)
-        bytes += out[i].size;
-    atomic_fetch_add_explicit(&t->put_messages, n, memory_order_relaxed);
-    atomic_fetch_add_explicit(&t->put_bytes, bytes, memory_order_relaxed);
-    return 0;
+    return n == 1 ? store_append(b->store, q, m, *tags_codes, out, f) :
+                    store_append_batch(b->store, q, m, tags_codes, n, out, f);
 }
 
 /* ---- topics that are made on the way ---- */

@@ -196,11 +196,12 @@ static int check_transaction(const struct send *s, const struct send_props *p, i
 /* Timer properties: only a time that is over already can be served. */
 static int check_timer(const struct send_props *p, int level, struct fault *f)
 {
-    int64_t now = wall_ms(), due, add = 0, unit = 1;
+    int64_t now, due, add = 0, unit = 1;
     struct str text = p->timer_deliver_ms;
 
     if (level > 0 || p->timer_out_ms.n || !(p->timer_deliver_ms.n || p->timer_delay_ms.n || p->timer_delay_sec.n))
         return 0;
+    now = wall_ms();
     if (p->timer_delay_sec.n)
         text = p->timer_delay_sec, add = now, unit = 1000;
     else if (p->timer_delay_ms.n)
@@ -404,12 +405,15 @@ static int send_decode(struct send *s, struct fault *f)
 /* Also the worker's way, when a topic has to be made first. */
 static void send_serve(struct request *r)
 {
-    struct send s = {.r = r, .b = broker_of(r)};
+    struct send s;
     struct one one;
     struct buf ids = {0};
     struct fault f;
     int rc;
 
+    memset(&s, 0, offsetof(struct send, missing));
+    s.r = r;
+    s.b = broker_of(r);
     s.conf = broker_conf(s.b);
     rc = send_decode(&s, &f);
     for (int i = 0; !rc; i++) {

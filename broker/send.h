@@ -22,13 +22,13 @@ struct send {
     const struct broker_config *conf;
     struct send_header h;
     struct topic *t;                 /* under meta_read only */
-    struct missing_topic missing;    /* after -ENXIO */
     /* The reply: */
     int32_t queue_id;
     int64_t queue_offset;
     int64_t end;                     /* log offset after it */
     struct str msg_id, uniq_key;     /* uniq_key may be absent */
     bool wait;                       /* the producer waits for the disk, where the broker syncs */
+    struct missing_topic missing;    /* after -ENXIO; until then not even zeroed, as it is large */
 };
 
 /* Everything about broker, topic and producer that comes before the message itself, in Apache's order. Sets t and

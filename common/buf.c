@@ -49,9 +49,9 @@ bool str_copy(char *dst, size_t cap, struct str s)
 
 int str_i64(struct str s, int64_t *out)
 {
+    const char *p, *end, *safe;
     bool negative;
     uint64_t v = 0;
-    size_t i = 0;
 
     if (s.n && (s.p[0] <= ' ' || s.p[s.n - 1] <= ' '))
         s = str_trim(s);
@@ -60,12 +60,14 @@ int str_i64(struct str s, int64_t *out)
         s.p++, s.n--;
     if (!s.n)
         return -EINVAL;
-    for (; i < s.n && i < SAFE_DIGITS && is_digit(s.p[i]); i++)
-        v = v * 10 + (unsigned)(s.p[i] - '0');
-    for (; i < s.n; i++) {
-        if (!is_digit(s.p[i]))
+    end = s.p + s.n;
+    safe = s.n > SAFE_DIGITS ? s.p + SAFE_DIGITS : end;
+    for (p = s.p; p < safe && is_digit(*p); p++)
+        v = v * 10 + (unsigned)(*p - '0');
+    for (; p < end; p++) {
+        if (!is_digit(*p))
             return -EINVAL;
-        if (__builtin_mul_overflow(v, 10u, &v) || __builtin_add_overflow(v, (unsigned)(s.p[i] - '0'), &v))
+        if (__builtin_mul_overflow(v, 10u, &v) || __builtin_add_overflow(v, (unsigned)(*p - '0'), &v))
             return -ERANGE;
     }
     if (v > (uint64_t)INT64_MAX + negative)

@@ -36,7 +36,7 @@ static inline char *json_find_special(char *p, char *end, char quote)
         memcpy(&word, p, 8);
         hit = json_has_either(le64toh(word), quote, '\\');
         if (hit)
-            return p + __builtin_ctzll(hit) / 8;
+            return p + (unsigned)__builtin_ctzll(hit) / 8;
     }
     while (p < end && *p != quote && *p != '\\')
         p++;

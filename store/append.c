@@ -142,6 +142,8 @@ static void write_all(struct store *s, struct store_queue *q, struct prepared *m
             queue_put(&s->env, q, &(struct store_entry){out[i].physical_offset, out[i].size, tags}, now);
     }
     mark_dirty(s, q);
+    count_locked(&s->appended_messages, n);
+    count_locked(&s->appended_bytes, at - out[0].physical_offset);
     if (s->writes == WRITES_OFF)
         log_info("store: writes are on again");
     s->writes = WRITES_ON;
@@ -165,8 +167,6 @@ static int append_prepared(struct store *s, struct store_queue *q, struct prepar
         count(&s->append_refused, n);
         return rc;
     }
-    count(&s->appended_messages, n);
-    count(&s->appended_bytes, (int64_t)bytes);
     if (s->on_arrival)
         s->on_arrival(s->arrival_ctx, q, max);
     return 0;

@@ -34,14 +34,19 @@ struct store {
     enum writes writes;
     struct fault writes_fault;
     int64_t writes_retry_at;         /* mono ms */
+    _Atomic int64_t appended_messages, appended_bytes;   /* written under the lock, read by anybody */
 
     void (*on_arrival)(void *ctx, struct store_queue *q, int64_t max);
     void *arrival_ctx;
 
-    _Atomic int64_t appended_messages, appended_bytes, append_refused;
-    _Atomic int64_t got_messages, got_bytes, get_found, get_missed;
+    _Atomic int64_t append_refused, got_messages, got_bytes, get_found, get_missed;
 };
 
+/* Of one that is written under a lock only: no other thread's write can come between. */
+static inline void count_locked(_Atomic int64_t *c, int64_t n)
+{
+    atomic_store_explicit(c, atomic_load_explicit(c, memory_order_relaxed) + n, memory_order_relaxed);
+}
 static inline void count(_Atomic int64_t *c, int64_t n) { atomic_fetch_add_explicit(c, n, memory_order_relaxed); }
 
 /* Loads, repairs and re-indexes what the last run left (recover.c). Before any thread runs. */

@@ -96,16 +96,3 @@ bool command_encode(struct buf *out, const struct command *cmd, size_t extra_bod
              (uint32_t)header | (uint32_t)(binary ? SERIALIZE_ROCKETMQ : SERIALIZE_JSON) << 24);
     return true;
 }
-
-bool command_add(struct command *cmd, const char *name, struct str value)
-{
-    if (cmd->n_ext == COMMAND_EXT_MAX)
-        return false;
-    cmd->ext[cmd->n_ext++] = (struct ext){str_of(name), value};
-    return true;
-}
-
-bool command_add_i64(struct command *cmd, const char *name, int64_t v, char scratch[21])
-{
-    return command_add(cmd, name, str_n(scratch, fmt_i64(scratch, v)));
-}

@@ -64,8 +64,17 @@ bool command_encode(struct buf *out, const struct command *cmd, size_t extra_bod
 /* Adds an ext field to a command being built; the texts must outlive the encode.
  * false when it is full. The numeric form writes its digits into scratch, which
  * must have 21 bytes and outlive the encode. */
-bool command_add(struct command *cmd, const char *name, struct str value);
-bool command_add_i64(struct command *cmd, const char *name, int64_t v, char scratch[21]);
+static inline bool command_add(struct command *cmd, const char *name, struct str value)
+{
+    if (cmd->n_ext == COMMAND_EXT_MAX)
+        return false;
+    cmd->ext[cmd->n_ext++] = (struct ext){str_of(name), value};
+    return true;
+}
+static inline bool command_add_i64(struct command *cmd, const char *name, int64_t v, char scratch[21])
+{
+    return command_add(cmd, name, str_n(scratch, fmt_i64(scratch, v)));
+}
 
 /* ---- typed headers --------------------------------------------------------
  * A request's header fields as rows; one loop decodes them all into a struct. */

@@ -177,6 +177,12 @@ static char *ext_member(char *p, char *end, struct str name, struct command *cmd
 {
     struct token t;
 
+    /* The usual one goes to its place at once: a copy of what was just written would have to wait for it. */
+    if (p < end && *p == '"' && cmd->n_ext < COMMAND_EXT_MAX) {
+        struct ext *e = &cmd->ext[cmd->n_ext++];
+        e->k = name;
+        return json_unquote_plain(p, end, &e->v);
+    }
     p = scan_value(p, end, &t);
     if (!p || t.type == TOKEN_NULL)
         return p;
