@@ -10,7 +10,7 @@ CC      ?= cc
 O       ?= build
 Q       := $(if $V,,@)
 CFLAGS  ?= -O2 -g
-PKGS     = libuv zlib fuse3
+PKGS     = libuv zlib libdeflate fuse3
 WARN     = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
            -Wvla -Wformat=2 -Wundef -Wwrite-strings -Wcast-qual -Wno-unused-parameter -Wno-missing-field-initializers
 ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DFUSE_USE_VERSION=314 -I. -pthread \

@@ -3,12 +3,12 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <libdeflate.h>
 #include <limits.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <sys/random.h>
 #include <unistd.h>
-#include <zlib.h>
 
 #include "common/be.h"
 #include "common/clock.h"
@@ -94,7 +94,7 @@ uint32_t message_body_crc(struct str body)
 {
     if (body.n == 0)
         return 0;
-    return (uint32_t)crc32_z(0, (const unsigned char *)body.p, body.n) & 0x7FFFFFFFu;
+    return libdeflate_crc32(0, body.p, body.n) & 0x7FFFFFFFu;
 }
 
 static char *bytes_put(char *p, struct str s)

@@ -3,7 +3,7 @@
 # or file is there, whoever provides it will do, and nothing is installed.
 
 build_needs="make:make cc:gcc /usr/include/stdio.h:libc6-dev pkg-config:pkg-config
- /usr/include/uv.h:libuv1-dev /usr/include/zlib.h:zlib1g-dev /usr/include/ini.h:libinih-dev
+ /usr/include/uv.h:libuv1-dev /usr/include/zlib.h:zlib1g-dev /usr/include/libdeflate.h:libdeflate-dev /usr/include/ini.h:libinih-dev
  /usr/include/archive.h:libarchive-dev /usr/include/uthash.h:uthash-dev
  /usr/include/fuse3/fuse_lowlevel.h:libfuse3-dev fusermount3:fuse3"
 
