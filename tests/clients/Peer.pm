@@ -200,6 +200,11 @@ sub mqadmin {
         $text .= $line;
     }
     alarm 0;
+    # The commands that show a message leave its body in a fixed place.
+    for my $file ($text =~ m{^Message Body Path:\s+(/\S+)}mg) {
+        unlink $file;
+        for (my $d = dirname($file); $d ne '/' && rmdir $d; $d = dirname($d)) { }
+    }
     return $text;
 }
 
