@@ -1,9 +1,12 @@
 #include "store/commit_log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
+#include <linux/falloc.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/be.h"
 #include "common/clock.h"
@@ -13,20 +16,25 @@
 
 #define RETRY_MS 1000                /* between tries to make a file on a full disk */
 
-int commit_log_open(struct commit_log *l, const char *dir, int64_t file_size, struct fault *f)
+int commit_log_open(struct commit_log *l, const char *paths, const char *read_only, int64_t file_size, struct fault *f)
 {
-    int rc = dir_make(dir);
+    int rc;
 
-    if (rc)
-        return fault_errno(f, -rc, "make directory %s", dir);
-    if (!(l->dir = strdup(dir)))
-        return fault_errno(f, ENOMEM, "open the commit log");
+    if ((rc = log_dirs_open(&l->dirs, paths, read_only, f))) {
+        log_dirs_free(&l->dirs);
+        return rc;
+    }
+    l->dir = l->dirs.home[0].dir;
     l->file_size = file_size;
     l->spare_base = -1;
-    file_list_init(&l->files, file_size, true);
+    file_list_init(&l->files, file_size, &l->dirs.home[0]);
     pthread_mutex_init(&l->spare_lock, NULL);
     pthread_cond_init(&l->spare_change, NULL);
-    return file_list_load(&l->files, dir, f);
+    for (int i = 0; !rc && i < l->dirs.n; i++) {
+        l->files.home = &l->dirs.home[i];
+        rc = file_list_load(&l->files, l->dirs.home[i].dir, f);
+    }
+    return rc;
 }
 
 void commit_log_free(struct commit_log *l)
@@ -36,7 +44,7 @@ void commit_log_free(struct commit_log *l)
     file_list_free(&l->files);
     pthread_mutex_destroy(&l->spare_lock);
     pthread_cond_destroy(&l->spare_change);
-    free(l->dir);
+    log_dirs_free(&l->dirs);
     l->dir = NULL;
 }
 
@@ -85,22 +93,34 @@ int commit_log_set_end(struct commit_log *l, int64_t end, int64_t last_time, str
 
 /* ---- making files ahead ---- */
 
-static int make_file(struct commit_log *l, int64_t base, struct mapped_file **out, struct fault *f)
+static int make_file_in(struct commit_log *l, const struct file_home *home, int64_t base, struct mapped_file **out,
+                        struct fault *f)
 {
-    struct mapped_file *m = mapped_file_new(base, l->file_size, true);
+    struct mapped_file *m = mapped_file_new(base, l->file_size, home);
     int rc;
 
     if (!m)
         return fault_errno(f, ENOMEM, "make a commit log file");
     if (!(rc = mapped_file_create(m, l->dir, l->file_size, f))) {
-        if (!(rc = dir_sync(l->dir))) {
+        if (!(rc = dir_sync(home->dir))) {
             *out = m;
             return 0;
         }
-        fault_errno(f, -rc, "sync directory %s", l->dir);
+        fault_errno(f, -rc, "sync directory %s", home->dir);
         mapped_file_unlink(m, l->dir);
     }
     mapped_file_unref(m);
+    return rc;
+}
+
+/* In the directory whose turn it is; when that one fails, in the next. */
+static int make_file(struct commit_log *l, int64_t base, struct mapped_file **out, struct fault *f)
+{
+    const struct file_home *home;
+    int rc = -ENOSPC;
+
+    for (int k = 0; rc && (home = log_dirs_choose(&l->dirs, base / l->file_size, k)); k++)
+        rc = make_file_in(l, home, base, out, f);
     return rc;
 }
 
@@ -240,6 +260,72 @@ static int roll(struct commit_log *l, struct fault *f)
     l->tail = m;
     atomic_store_explicit(&l->max, m->base, memory_order_release);
     return 0;
+}
+
+/* ---- closing a file early ---- */
+
+void commit_log_want_next(struct commit_log *l)
+{
+    pthread_mutex_lock(&l->spare_lock);
+    want_spare(l, next_base(l));
+    pthread_mutex_unlock(&l->spare_lock);
+}
+
+int commit_log_wait_next(struct commit_log *l, struct fault *f)
+{
+    int rc = 0;
+
+    pthread_mutex_lock(&l->spare_lock);
+    while (!l->spare && (l->spare_base >= 0 || l->spare_busy))
+        pthread_cond_wait(&l->spare_change, &l->spare_lock);
+    if (!l->spare) {
+        rc = l->spare_fault.err ? -l->spare_fault.err : -ENOSPC;
+        if (f)
+            *f = l->spare_fault;
+    }
+    pthread_mutex_unlock(&l->spare_lock);
+    return rc;
+}
+
+int commit_log_seal(struct commit_log *l, struct fault *f)
+{
+    int64_t max = atomic_load_explicit(&l->max, memory_order_relaxed);
+    bool ready;
+    int rc;
+
+    pthread_mutex_lock(&l->spare_lock);
+    ready = l->spare != NULL;
+    pthread_mutex_unlock(&l->spare_lock);
+    if (!ready || !l->tail)
+        return -EAGAIN;
+    if ((rc = roll(l, f)))
+        return rc;
+    atomic_store(&l->gap, l->tail->base - max);
+    atomic_store(&l->gap_end, l->tail->base);
+    return 0;
+}
+
+void commit_log_trim(struct commit_log *l, int64_t base, int64_t end)
+{
+    int64_t page = 4096, from = (end - base + RECORD_BLANK_MIN + page - 1) / page * page;
+    char path[4096];
+    int fd;
+
+    if (from >= l->file_size || mapped_file_path(l->dir, base, path, sizeof path))
+        return;
+    fd = open(path, O_RDWR | O_CLOEXEC);
+    /* Where it cannot be given back, a file takes the room that it would have taken anyway. */
+    if (fd >= 0 && fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, from, l->file_size - from) < 0)
+        log_info("%s: the space behind its last record stays taken: %s", path, strerror(errno));
+    if (fd >= 0)
+        close(fd);
+}
+
+int64_t commit_log_distance(struct commit_log *l, int64_t offset)
+{
+    int64_t d = commit_log_max(l) - offset;
+
+    return offset < atomic_load_explicit(&l->gap_end, memory_order_relaxed) ? d - atomic_load(&l->gap) : d;
 }
 
 int commit_log_room(struct commit_log *l, size_t n, int64_t *at, char **p, struct fault *f)

@@ -7,14 +7,17 @@
 #include <stdbool.h>
 #include "common/message.h"
 #include "store/file_list.h"
+#include "store/log_dirs.h"
 
 struct commit_log {
-    char *dir;
+    struct log_dirs dirs;
+    const char *dir;                 /* the first of them: what messages name */
     int64_t file_size;
     struct file_list files;
     _Atomic int64_t max;             /* end of the last complete record; written under the append lock */
     _Atomic int64_t last_time;       /* store time of that record, ms; 0: none yet */
     struct mapped_file *tail;        /* file being written, owned by files; append lock */
+    _Atomic int64_t gap, gap_end;    /* bytes left out when a file was closed early, and where they end */
 
     /* The next file, made ahead of its use by a thread of its own. */
     pthread_t thread;
@@ -28,8 +31,9 @@ struct commit_log {
     int64_t spare_retry_at;          /* mono ms before which no new try is made */
 };
 
-/* Loads the directory's files (made when missing). The end is unknown until commit_log_set_end. */
-int commit_log_open(struct commit_log *l, const char *dir, int64_t file_size, struct fault *f);
+/* Loads the directories' files (made when missing; lists as log_dirs_open has them). The end is unknown until
+ * commit_log_set_end. */
+int commit_log_open(struct commit_log *l, const char *paths, const char *read_only, int64_t file_size, struct fault *f);
 /* Recovery found the end: what lies behind is made zero or deleted, and appends go on there. 0 or -errno. */
 int commit_log_set_end(struct commit_log *l, int64_t end, int64_t last_time, struct fault *f);
 int commit_log_start(struct commit_log *l, struct fault *f);      /* the thread; makes the first file ahead */
@@ -41,6 +45,18 @@ void commit_log_free(struct commit_log *l);
 int commit_log_room(struct commit_log *l, size_t n, int64_t *at, char **p, struct fault *f);
 /* The record written at that place is complete: readers may see it (append lock held). */
 void commit_log_advance(struct commit_log *l, int64_t end, int64_t store_time);
+
+/* Ahead of commit_log_seal: asks for the next file to be made (append lock held), */
+void commit_log_want_next(struct commit_log *l);
+/* and waits for it (no lock held): 0 or -errno with f. */
+int commit_log_wait_next(struct commit_log *l, struct fault *f);
+/* Closes the file being written, although it is not full, and goes on in the next one (append lock held). 0; -EAGAIN:
+ * the next one is not there. */
+int commit_log_seal(struct commit_log *l, struct fault *f);
+/* Gives back the disk space behind the records of a file closed so. */
+void commit_log_trim(struct commit_log *l, int64_t base, int64_t end);
+/* Bytes of messages between an offset and the end. */
+int64_t commit_log_distance(struct commit_log *l, int64_t offset);
 
 static inline int64_t commit_log_max(struct commit_log *l) { return atomic_load_explicit(&l->max, memory_order_acquire); }
 int64_t commit_log_min(struct commit_log *l);

@@ -119,7 +119,7 @@ static bool is_resident(const char *p, size_t n)
 
 bool store_far(struct store *s, int64_t physical_offset)
 {
-    return commit_log_max(&s->log) - physical_offset > s->conf.hot_bytes;
+    return commit_log_distance(&s->log, physical_offset) > s->conf.hot_bytes;
 }
 
 void store_touch(const struct store_result *r)
