@@ -138,9 +138,8 @@ static int check_queue(struct pull *p, struct fault *f)
         return fault_set(f, RC_INVALID_PARAMETER, EINVAL,
                          "topic %s has %d queues to read, so no queue %d", t->name,
                          t->read_queues, p->h.queue_id);
-    if (p->h.max_messages <= 0)
-        return fault_set(f, RC_INVALID_PARAMETER, EINVAL,
-                         "maxMsgNums=%d: ask for at least one message", p->h.max_messages);
+    if (p->h.max_messages < 1)
+        p->h.max_messages = 1;       /* as Apache; rocketmq-client-go's Poll asks for 0 */
     return 0;
 }
 
