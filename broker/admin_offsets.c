@@ -38,12 +38,14 @@ static const struct field search_fields[] = {
 };
 static const struct field queue_fields[] = {TOPIC_FIELD, QUEUE_FIELD};
 static const struct field reset_fields[] = {
-    FIELD("group", FIELD_STR, group, true, NULL), TOPIC_FIELD, FIELD("queueId", FIELD_I32, queue_id, false, "-1"),
+    FIELD("group", FIELD_STR, group, true, NULL), TOPIC_FIELD,
+        FIELD("queueId", FIELD_I32, queue_id, false, "-1"),
     FIELD("offset", FIELD_I64, offset, false, "-1"), FIELD("timestamp", FIELD_I64, timestamp, false, "-1"),
     FIELD("isForce", FIELD_BOOL, force, false, "false"),
 };
 static const struct field clone_fields[] = {
-    FIELD("srcGroup", FIELD_STR, group, true, NULL), FIELD("destGroup", FIELD_STR, filter_groups, true, NULL),
+    FIELD("srcGroup", FIELD_STR, group, true, NULL), FIELD("destGroup", FIELD_STR, filter_groups, true,
+                                                           NULL),
     FIELD("topic", FIELD_STR, topic, false, NULL), FIELD("offline", FIELD_BOOL, offline, false, "false"),
 };
 static const struct field span_fields[] = {TOPIC_FIELD, FIELD("group", FIELD_STR, group, true, NULL)};
@@ -76,7 +78,8 @@ static struct store_queue *find_queue(struct broker *b, struct str topic, int32_
     if (!t)
         fault_set(f, RC_TOPIC_NOT_EXIST, ENOENT, "topic %.*s does not exist", STR_ARG(topic));
     else if (id < 0 || id >= t->n_queues)
-        fault_set(f, RC_INVALID_PARAMETER, ERANGE, "topic %.*s has queues 0 to %d, not %d", STR_ARG(topic), t->n_queues - 1, id);
+        fault_set(f, RC_INVALID_PARAMETER, ERANGE, "topic %.*s has queues 0 to %d, not %d", STR_ARG(topic),
+                  t->n_queues - 1, id);
     else
         q = t->queues[id];
     meta_done(b->meta);
@@ -84,7 +87,8 @@ static struct store_queue *find_queue(struct broker *b, struct str topic, int32_
 }
 
 /* Decodes topic and queue with the rest, and finds the queue; NULL: it was answered. */
-static struct store_queue *queue_of(const struct field *rows, size_t n, struct request *r, struct offset_header *h)
+static struct store_queue *queue_of(const struct field *rows, size_t n, struct request *r,
+                                    struct offset_header *h)
 {
     struct store_queue *q;
     struct fault f;
@@ -141,7 +145,8 @@ void op_search_offset_by_timestamp(struct request *r)
     struct store_queue *q = QUEUE_OF(search_fields, r, &h);
     if (q)
         reply_number(r, "offset",
-                     store_offset_at_time(broker_of(r)->store, q, h.timestamp, str_is(h.boundary, "upper") || str_is(h.boundary, "UPPER")));
+                     store_offset_at_time(broker_of(r)->store, q, h.timestamp,
+                                          str_is(h.boundary, "upper") || str_is(h.boundary, "UPPER")));
 }
 
 /* ---- committed offsets ---- */
@@ -152,7 +157,8 @@ static bool starts_at_zero(struct store *s, struct store_queue *q)
 {
     struct store_entry first;
 
-    return store_queue_min(s, q) <= 0 && store_entry(s, q, 0, &first) == 0 && !store_far(s, first.physical_offset);
+    return store_queue_min(s, q) <= 0 && store_entry(s, q, 0, &first) == 0 &&
+        !store_far(s, first.physical_offset);
 }
 
 void op_query_consumer_offset(struct request *r)
@@ -174,7 +180,8 @@ void op_query_consumer_offset(struct request *r)
     if (q && h.set_zero && starts_at_zero(b->store, q))
         reply_number(r, "offset", 0);
     else
-        reply(r, RC_QUERY_NOT_FOUND, "group %.*s has no offset yet in topic %.*s queue %d", STR_ARG(h.group), STR_ARG(h.topic),
+        reply(r, RC_QUERY_NOT_FOUND, "group %.*s has no offset yet in topic %.*s queue %d",
+              STR_ARG(h.group), STR_ARG(h.topic),
               h.queue_id);
 }
 
@@ -265,7 +272,8 @@ void op_reset_offset(struct request *r)
     if (!DECODE(reset_fields, r, &h))
         return;
     if (!broker_conf(b)->use_server_side_reset_offset && !clients_consumer_online(b->clients, h.group)) {
-        reply(r, RC_CONSUMER_NOT_ONLINE, "group %.*s has no client that could be told to reset its offsets", STR_ARG(h.group));
+        reply(r, RC_CONSUMER_NOT_ONLINE, "group %.*s has no client that could be told to reset its offsets",
+              STR_ARG(h.group));
         return;
     }
     admin_caller(r, &who);
@@ -283,29 +291,31 @@ void op_clone_group_offset(struct request *r)
 {
     struct broker *b = broker_of(r);
     struct offset_header h;
+    struct subscription sub;
+    struct caller who;
     struct fault f;
 
     if (!DECODE(clone_fields, r, &h))
         return;
-    if (group_name_check(h.filter_groups, &f)) {
-        reply_fault(r, &f);
-    } else if (!h.offline && clients_consumer_online(b->clients, h.group) && h.topic.n) {
-        struct subscription sub;
+    if (!h.offline && h.topic.n && clients_consumer_online(b->clients, h.group)) {
         clients_subscription(b->clients, h.group, h.topic, &sub);
-        if (sub.found && offsets_copy_group(b->offsets, h.group, h.filter_groups, h.topic))
-            reply(r, RC_SYSTEM_BUSY, "no memory to copy the offsets: try again");
-        else
-            reply(r, RC_SUCCESS, NULL);      /* a topic it does not subscribe is passed over, as Apache does */
-    } else if (offsets_copy_group(b->offsets, h.group, h.filter_groups, h.topic)) {
-        reply(r, RC_SYSTEM_BUSY, "no memory to copy the offsets: try again");
-    } else {
-        reply(r, RC_SUCCESS, NULL);
+        if (!sub.found) {       /* passed over, as Apache does */
+            reply(r, RC_SUCCESS, "group %.*s does not subscribe %.*s: nothing was copied", STR_ARG(h.group),
+                  STR_ARG(h.topic));
+            return;
+        }
     }
+    admin_caller(r, &who);
+    if (offset_clone(b, &who, h.group, h.filter_groups, h.topic, &f))
+        reply_fault(r, &f);
+    else
+        reply(r, RC_SUCCESS, NULL);
 }
 
 /* ---- progress as times, and groups compared ---- */
 
-static void jw_time_span(struct json_writer *w, struct broker *b, const struct offset_header *h, struct store_queue *q, int32_t id)
+static void jw_time_span(struct json_writer *w, struct broker *b, const struct offset_header *h,
+                         struct store_queue *q, int32_t id)
 {
     int64_t min = store_queue_min(b->store, q), max = store_queue_max(b->store, q);
     int64_t committed = offsets_get(b->offsets, h->group, h->topic, id);

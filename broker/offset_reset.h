@@ -28,6 +28,10 @@ int reset_target_parse(struct str spec, struct reset_target *out, struct fault *
 int offset_reset(struct broker *b, const struct caller *c, struct str group, struct str topic, int32_t queue,
                  const struct reset_target *to, struct reset_queue **out, int *n, struct fault *f);
 
+/* Copies a group's committed offsets in a topic (empty: in all) to another group; on disk when it returns. 0 or -errno:
+ * when the save failed the copy stands in memory, and f says so. */
+int offset_clone(struct broker *b, const struct caller *c, struct str from, struct str to, struct str topic, struct fault *f);
+
 /* Apache's ResetOffsetBody, whose keys are MessageQueue objects, or ResetOffsetBodyForC, a list for C++ clients. */
 void reset_body(struct buf *out, const char *broker, struct str topic, const struct reset_queue *queues, int n, bool list);
 

@@ -195,6 +195,40 @@ static void audit_setting(struct buf *lines, const struct caller *c, const struc
     audit_add(lines, c, "group.change", path, old, now);
 }
 
+/* Settings that only Apache's objects carry: as one text each. */
+static void put_brokers(const struct group *g, struct buf *out)
+{
+    buf_printf(out, "%lld %lld", (long long)g->info.broker_id, (long long)g->info.which_broker_when_slow);
+}
+static void put_sys_flag(const struct group *g, struct buf *out) { buf_i64(out, g->info.sys_flag); }
+static void put_other(const struct group *g, struct buf *out) { buf_puts(out, g->other_json ? g->other_json : ""); }
+static void put_owner(const struct group *g, struct buf *out) { buf_puts(out, g->info.owner); }
+
+static const struct {
+    const char *name;
+    void (*put)(const struct group *g, struct buf *out);
+} texts[] = {{"owner", put_owner}, {"brokers", put_brokers}, {"sys_flag", put_sys_flag},
+             {"other", put_other}};
+
+/* Adds a line where the text differs (lines NULL: only looks). */
+static bool audit_text(struct buf *lines, const struct caller *c, const struct group *was,
+                       const struct group *is, size_t i)
+{
+    struct buf old = {0}, now = {0};
+    bool differs;
+
+    texts[i].put(was, &old);
+    texts[i].put(is, &now);
+    buf_putc(&old, 0);
+    buf_putc(&now, 0);
+    differs = !buf_failed(&old) && !buf_failed(&now) && strcmp(old.p, now.p);
+    if (differs && lines)
+        audit_setting(lines, c, is, texts[i].name, old.p, now.p);
+    buf_free(&old);
+    buf_free(&now);
+    return differs;
+}
+
 /* Lines for the differences (lines NULL: only looks); whether there are any. */
 static bool audit_differences(struct buf *lines, const struct caller *c, const struct group *was,
                               const struct group *is)
@@ -213,11 +247,8 @@ static bool audit_differences(struct buf *lines, const struct caller *c, const s
         if (lines)
             audit_setting(lines, c, is, settings[i].name, old, now);
     }
-    if (strcmp(was->info.owner, is->info.owner)) {
-        any = true;
-        if (lines)
-            audit_setting(lines, c, is, "owner", was->info.owner, is->info.owner);
-    }
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+        any |= audit_text(lines, c, was, is, i);
     return any;
 }
 

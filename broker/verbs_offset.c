@@ -306,3 +306,27 @@ int broker_offset_reset(struct broker *b, const struct caller *c, struct str gro
     free(queues);
     return rc;
 }
+
+int offset_clone(struct broker *b, const struct caller *c, struct str from, struct str to, struct str topic,
+                 struct fault *f)
+{
+    char path[GROUP_NAME_MAX_LONG + TOPIC_NAME_MAX_LONG + 64], source[GROUP_NAME_MAX_LONG + 16];
+    int rc = group_name_check(to, f);
+
+    if (rc)
+        return rc;
+    verb_begin(b);
+    rc = offsets_copy_group(b->offsets, from, to, topic);
+    if (rc)
+        fault_errno(f, -rc, "copying offsets");
+    else if ((rc = saver_save(b->saver, OFFSETS_FILE, NULL)))
+        fault_errno(f, -rc, "the offsets are copied, but " OFFSETS_FILE " cannot be written");
+    if (!rc) {
+        snprintf(path, sizeof(path), "/groups/%.*s/offsets%s%.*s", STR_ARG(to), topic.n ? "/" : "",
+                 STR_ARG(topic));
+        snprintf(source, sizeof(source), "as %.*s", from.n > 255 ? 255 : (int)from.n, from.p);
+        rc = audit_write(b->audit, c, "offset.copy", path, NULL, source, f);
+    }
+    verb_end(b);
+    return rc;
+}

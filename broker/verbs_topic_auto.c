@@ -121,8 +121,13 @@ static int make_topics(struct broker *b, struct fault *f)
 {
     struct system_topic all[SYSTEM_TOPICS];
     struct topic_put puts[SYSTEM_TOPICS];
+    char reply_topic[TOPIC_NAME_MAX_LONG + 1];
     size_t n = 0;
 
+    /* Of request-reply, which is not here: never made, but an Apache store brings it. */
+    if ((size_t)snprintf(reply_topic, sizeof(reply_topic), "%s_REPLY_TOPIC", broker_conf(b)->broker_cluster_name) <
+        sizeof(reply_topic))
+        claim(b, str_of(reply_topic));
     list_topics(broker_conf(b), all);
     for (size_t i = 0; i < SYSTEM_TOPICS; i++) {
         struct topic_put *p = &puts[n];

@@ -308,6 +308,8 @@ static void test_progress(void)
     is_int(ASK(314, NULL, "srcGroup", "g1", "destGroup", "g2", "topic", "T1", "offline", "true"), 0,
            "314 copies offsets");
     is_int(offsets_get(house->offsets, S("g2"), S("T1"), 0), 3, "to the other group");
+    is_int(ASK(314, NULL, "srcGroup", "g1", "destGroup", "g2", "topic", "none", "offline", "true"), 0,
+           "314 of a topic without offsets copies none");
     is_int(ASK(314, NULL, "srcGroup", "g1", "destGroup", "a b", "offline", "true"), RC_INVALID_PARAMETER,
            "not to a name that is none");
 }

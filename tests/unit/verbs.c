@@ -9,6 +9,7 @@
 
 #include <pthread.h>
 
+#include "broker/offset_reset.h"
 #include "broker/offsets.h"
 #include "broker/topics_auto.h"
 #include "broker/verbs.h"
@@ -501,6 +502,10 @@ static void test_groups_by_json(void)
     is_text(group(CONSUMER_GROUP, "j1").owner, "pia", "an attribute sets the owner");
     is_text(take_events(), "~group:j1 +group_binding:j1/P -group_binding:j1/A ",
             "the listener hears of each");
+    put_json("{\"groupName\":\"j1\",\"groupRetryPolicy\":{\"type\":\"EXPONENTIAL\"},\"groupSysFlag\":2}");
+    ok(on_disk("audit.log", "\"path\":\"/groups/j1/sys_flag\",\"old\":\"0\",\"new\":\"2\"") &&
+       on_disk("audit.log", "\"path\":\"/groups/j1/other\""),
+       "what only Apache's objects carry is audited, too");
     is_int(put_json("{\"groupName\":\"a/b\"}"), -EINVAL, "a bad name");
     is_int(put_json("{}"), -EINVAL, "no name");
     is_int(put_json("{\"groupName\":\"j2\",\"attributes\":{\"+priority.factor\":\"5\"}}"), -EINVAL,
@@ -635,6 +640,24 @@ static void test_offset_resets(void)
     is_int(offsets_reset_waiting(house->offsets, S("g1"), S("A"), 0, false), -1, "no pull is waited for");
     is_int(committed(0), 4, "the offset is set");
     set_key("useServerSideResetOffset", "true");
+}
+
+static void test_offset_copies(void)
+{
+    is_int(broker_offset_reset(house, &tester, S("g1"), S("A"), 0, S("3"), &f), 0, "an offset");
+    is_int(offset_clone(house, &tester, S("g1"), S("copy"), S("A"), &f), 0, "copied to another group");
+    is_int(offsets_get(house->offsets, S("copy"), S("A"), 0), 3, "is there");
+    ok(on_disk("config/consumerOffset.json", "\"A@copy\"") &&
+       on_disk("audit.log", "\"what\":\"offset.copy\",\"path\":\"/groups/copy/offsets/A\""),
+       "on disk and in the audit file");
+    is_int(offset_clone(house, &tester, S("g1"), S("a/b"), S(""), &f), -EINVAL,
+           "not to a name that is none: %s", f.text);
+    break_saves("consumerOffset.json", true);
+    ok(offset_clone(house, &tester, S("g1"), S("copy2"), S(""), &f) < 0,
+       "one that cannot be saved says so: %s", f.text);
+    break_saves("consumerOffset.json", false);
+    offsets_drop_group(house->offsets, S("copy"));
+    offsets_drop_group(house->offsets, S("copy2"));
 }
 
 struct lags {
@@ -833,6 +856,7 @@ int main(void)
     test_groups_by_json();
     test_bindings();
     test_offset_resets();
+    test_offset_copies();
     test_lag();
     test_messages();
     test_config();
