@@ -30,6 +30,7 @@ struct job {
     struct snapshot_point at;
     int64_t copy_max;
     int64_t tail_base;               /* of the file being written at the point; -1: none */
+    bool units;                      /* the queue file just copied has some */
     const char *doing;               /* what failed, for the sentence */
 };
 
@@ -103,14 +104,20 @@ static int copy_bytes(struct job *j, int in, int out, int64_t n, int64_t size)
 
 #define CHUNK_UNITS 3200
 
-static void drop_units_past(unsigned char *p, ssize_t n, int64_t end)
+/* Whether a unit is left. */
+static bool drop_units_past(unsigned char *p, ssize_t n, int64_t end)
 {
+    bool some = false;
+
     for (; n >= UNIT_SIZE; n -= UNIT_SIZE, p += UNIT_SIZE) {
         struct store_entry e;
         unit_get(p, &e);
         if (!unit_is_blank(&e) && e.physical_offset >= end)
             memset(p, 0, UNIT_SIZE);
+        else if (unit_written(&e))
+            some = true;
     }
+    return some;
 }
 
 /* A queue's file without the units of messages at or past the point. */
@@ -131,7 +138,7 @@ static int copy_units(struct job *j, int in, int out, int64_t size)
             continue;
         if (n <= 0)
             return n < 0 ? -errno : 0;
-        drop_units_past(chunk, n, j->at.log_end);
+        j->units |= drop_units_past(chunk, n, j->at.log_end);
         if (pwrite(out, chunk, (size_t)n, at) != n)
             return errno ? -errno : -EIO;
         at += n;
@@ -273,6 +280,19 @@ static bool is_before(struct job *j, int from, const char *name)
     return is && unit_written(&e) && e.physical_offset < j->at.log_end;
 }
 
+/* A file that has no units at the point is left out: a queue ends in its last file. Not the first one: it says where an
+ * empty queue is. */
+static int take_queue_file(struct job *j, int from, int to, const char *name, bool first, bool last)
+{
+    int rc;
+
+    if (!last && is_before(j, from, name))
+        return take_link(j, from, to, name, copy_units);
+    j->units = false;
+    rc = take_copy(j, from, to, name, copy_units);
+    return !rc && !j->units && !first && unlinkat(to, name, 0) < 0 && errno != ENOENT ? -errno : rc;
+}
+
 static int take_queue_files(struct job *j, int from, int to)
 {
     struct dirent **names;
@@ -281,10 +301,8 @@ static int take_queue_files(struct job *j, int from, int to)
     if (n < 0)
         return errno == ENOENT ? 0 : -errno;
     for (int i = 0; i < n; i++) {
-        const char *name = names[i]->d_name;
         if (!rc)
-            rc = i < n - 1 && is_before(j, from, name) ? take_link(j, from, to, name, copy_units) :
-                                                         take_copy(j, from, to, name, copy_units);
+            rc = take_queue_file(j, from, to, names[i]->d_name, i == 0, i == n - 1);
         free(names[i]);
     }
     free(names);
