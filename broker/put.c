@@ -67,11 +67,11 @@ static int put_here(struct broker *b, const struct message *m, bool delay, struc
         return -ENOENT;
     if (level > 0)
         return schedule_append(b->schedule, m, level, out, f);
-    if (topic_queue(t, m->queue_id) || t->n_queues <= 0)
+    if (m->queue_id < t->info.read_queues || t->info.read_queues <= 0)
         return put_append(b, t, m, &tags_code, 1, out, f);
     /* The topic has fewer queues than when the message was put aside: where nobody reads it would be lost. */
     here = *m;
-    here.queue_id = (int32_t)((uint32_t)m->queue_id % (uint32_t)t->n_queues);
+    here.queue_id = (int32_t)((uint32_t)m->queue_id % (uint32_t)t->info.read_queues);
     return put_append(b, t, &here, &tags_code, 1, out, f);
 }
 

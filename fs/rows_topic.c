@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <zlib.h>
 #include "common/remoting/codes.h"
 
 static int change(struct at *a, const struct topic_change *ch, struct fault *f)
@@ -274,44 +273,12 @@ static int message_get(struct at *a)
     return rc;
 }
 
-#define SYSFLAG_COMPRESSION_TYPE 0x700        /* MessageSysFlag: 0 (old clients) and 3 are zlib */
-#define SYSFLAG_COMPRESSION_ZLIB 0x300
-#define PLAIN_BODY_MAX (64 << 20)
-
-/* Bodies that a client packed with zlib are shown as it was given them. False: not so packed, or broken. */
-static bool unpacked(const struct message *m, struct buf *out)
-{
-    int type = m->sys_flag & SYSFLAG_COMPRESSION_TYPE;
-    z_stream z = {0};
-    int rc = Z_OK;
-
-    if (!(m->sys_flag & SYSFLAG_COMPRESSED) || (type && type != SYSFLAG_COMPRESSION_ZLIB) || inflateInit(&z) != Z_OK)
-        return false;
-    z.next_in = (Bytef *)(uintptr_t)m->body.p;
-    z.avail_in = (uInt)m->body.n;
-    while (rc == Z_OK && out->n < PLAIN_BODY_MAX) {
-        size_t step = m->body.n * 2 + 4096;
-        char *room = buf_room(out, step);
-
-        if (!room)
-            break;
-        z.next_out = (Bytef *)room;
-        z.avail_out = (uInt)step;
-        rc = inflate(&z, Z_NO_FLUSH);
-        out->n += step - z.avail_out;
-    }
-    inflateEnd(&z);
-    if (rc == Z_STREAM_END)
-        return true;
-    buf_reset(out);
-    return false;
-}
 
 static int message_text(struct at *a, struct buf *out)
 {
     int rc = message_get(a);
 
-    if (!rc && !unpacked(&a->m, out))
+    if (!rc && !broker_message_unpack(&a->m, out))
         buf_put_str(out, a->m.body);
     return rc;
 }
