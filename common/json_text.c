@@ -80,6 +80,11 @@ static char *unescape_u(char *p, const char *end, char **w)
 {
     unsigned c, low;
 
+    /* The marks of a property text, 1 and 2, of which each send has some. */
+    if (end - p >= 4 && memcmp(p, "000", 3) == 0 && (p[3] == '1' || p[3] == '2')) {
+        *(*w)++ = (char)(p[3] - '0');
+        return p + 4;
+    }
     if (hex4(p, end, &c))
         return NULL;
     p += 4;
