@@ -1,6 +1,7 @@
 # mqfs: make            the programs, in build/
 #       make check      C and mount tests, under 60 s
 #       make test       everything, with the official clients of other languages
+#       make soak       the tests of faults at full length: kills, power cuts, damaged files (an hour)
 #       make debug      the same programs under ASan+UBSan, in build/debug/
 #       make bench      the measured table, side by side with its floors
 #       make docs       the pages that are made from the tables
@@ -23,6 +24,7 @@ OBJ      = $(SRC:%.c=$O/%.o)
 PROGRAMS = $(patsubst tools/%.c,$O/%,$(wildcard tools/*.c))
 UNIT     = $(patsubst %.c,$O/%,$(wildcard tests/unit/*.c))
 BENCH    = $(patsubst %.c,$O/%,$(wildcard tests/bench/*.c))
+FAULT    = $(patsubst %.c,$O/%,$(wildcard tests/fault/*.c))
 
 all: $(PROGRAMS)
 
@@ -34,7 +36,7 @@ $(PROGRAMS): $O/%: $O/tools/%.o $O/libmqfs.a
 	@echo '  LD  $@'
 	$Q$(CC) $(LDFLAGS) -o $@ $< $O/libmqfs.a $(ALL_LIBS)
 
-$(UNIT) $(BENCH): $O/%: $O/%.o $O/libmqfs.a
+$(UNIT) $(BENCH) $(FAULT): $O/%: $O/%.o $O/libmqfs.a
 	@echo '  LD  $@'
 	$Q$(CC) $(LDFLAGS) -o $@ $< $O/libmqfs.a $(ALL_LIBS)
 
@@ -45,15 +47,17 @@ $O/%.o: %.c
 
 unit: $(UNIT)
 bench-programs: $(BENCH)
+fault-programs: $(FAULT)
 
 debug:
-	$(MAKE) O=build/debug CFLAGS="-O1 -g -fno-omit-frame-pointer" SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined" all unit
+	$(MAKE) O=build/debug CFLAGS="-O1 -g -fno-omit-frame-pointer" SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined" all unit fault-programs
 
 # ---- tests: TAP, through prove; each on its own ports and directories ----
 PROVE    = prove --exec '' --timer
 JOBS    ?= $(shell nproc)
 C_TESTS  = $(patsubst tests/unit/%.c,build/debug/tests/unit/%,$(sort $(wildcard tests/unit/*.c)))
-T_TESTS  = $(sort $(wildcard tests/wire/*.t tests/mount/*.t tests/docs/*.t))
+T_TESTS  = $(sort $(wildcard tests/wire/*.t tests/mount/*.t tests/docs/*.t)) tests/fault/kill9.t tests/fault/power.t
+F_TESTS  = $(filter-out $(T_TESTS),$(sort $(wildcard tests/fault/*.t)))
 
 check: all debug
 	MQ_BUILD=build/debug $(PROVE) -j$(JOBS) $(C_TESTS) $(T_TESTS)
@@ -61,8 +65,11 @@ check: all debug
 clients: all
 	tests/clients/setup
 
-test: check clients
-	$(PROVE) $(sort $(wildcard tests/clients/*.t))
+test: check clients fault-programs
+	$(PROVE) $(sort $(wildcard tests/clients/*.t)) $(F_TESTS)
+
+soak: clients fault-programs
+	MQ_SOAK=1 $(PROVE) $(sort $(wildcard tests/fault/*.t))
 
 bench: all bench-programs
 	@MQ_BUILD=$O tests/bench/run
@@ -83,6 +90,6 @@ install: all
 clean:
 	rm -rf build
 
-.PHONY: all unit bench-programs debug check clients test bench docs install clean
+.PHONY: all unit bench-programs fault-programs debug check clients test soak bench docs install clean
 .SECONDARY:
 -include $(shell find $O -name '*.d' 2>/dev/null)
