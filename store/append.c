@@ -81,6 +81,11 @@ void writes_failed(struct store *s, int err, const char *what)
 
 static int check_writes(struct store *s, struct fault *f)
 {
+    int32_t full = atomic_load_explicit(&s->disk_full, memory_order_relaxed);
+
+    if (full)
+        return fault_set(f, RC_SERVICE_NOT_AVAILABLE, ENOSPC, "writes are off: the disk is more than %d%% full "
+                         "(diskSpaceWarningLevelRatio)", full);
     if (s->writes == WRITES_ON || (s->writes == WRITES_OFF && mono_ms() >= s->writes_retry_at))
         return 0;
     return fault_set(f, RC_SERVICE_NOT_AVAILABLE, s->writes_fault.err, "writes are off: %.300s", s->writes_fault.text);
@@ -158,6 +163,7 @@ static int append_prepared(struct store *s, struct store_queue *q, struct prepar
 
     if ((rc = queue_load(&s->env, q)))
         return fault_errno(f, -rc, "read consume queue %s/%" PRId32, q->topic, q->id);
+    queue_maps_trim(&s->maps, &s->append_lock);
     pthread_mutex_lock(&s->append_lock);
     if (!(rc = make_room(s, q, bytes, n, &at, &p, f)))
         write_all(s, q, m, n, at, p, out);

@@ -1,5 +1,5 @@
 /* Writing, reading and syncing a queue that is loaded; queue_load.c does the rest. */
-#include "store/consume_queue.h"
+#include "store/queue_maps.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -27,7 +27,7 @@ struct store_queue *queue_new(const struct queue_env *env, struct str topic, int
     q->topic_n = (uint16_t)topic.n;
     memcpy(q->topic, topic.p, topic.n);
     q->is_schedule = str_is(topic, TOPIC_SCHEDULE);
-    file_list_init(&q->files, env->file_size, false);
+    file_list_init(&q->files, env->file_size, &env->home);
     return q;
 }
 
@@ -44,12 +44,22 @@ int queue_dir(const struct queue_env *env, const struct store_queue *q, char *ou
     return n < 0 || (size_t)n >= cap ? -ENAMETOOLONG : 0;
 }
 
+/* The file that holds a byte offset, with a reference, or NULL. */
+static struct mapped_file *queue_file(const struct queue_env *env, struct store_queue *q, const char *dir, int64_t at)
+{
+    struct mapped_file *m = file_list_get(&q->files, dir, at);
+
+    if (m)
+        queue_maps_add(env->maps, q);
+    return m;
+}
+
 /* ---- room ---- */
 
 /* The file at base, made when it is not there. */
-static int tail_file(struct store_queue *q, const char *dir, int64_t base, struct fault *f)
+static int tail_file(const struct queue_env *env, struct store_queue *q, const char *dir, int64_t base, struct fault *f)
 {
-    struct mapped_file *m = file_list_get(&q->files, dir, base);
+    struct mapped_file *m = queue_file(env, q, dir, base);
     int rc;
 
     if (m) {
@@ -59,7 +69,7 @@ static int tail_file(struct store_queue *q, const char *dir, int64_t base, struc
     }
     if ((rc = dir_make(dir)))
         return fault_errno(f, -rc, "make directory %s", dir);
-    if (!(m = mapped_file_new(base, q->files.file_size, false)))
+    if (!(m = mapped_file_new(base, q->files.file_size, q->files.home)))
         return fault_errno(f, ENOMEM, "make a consume queue file");
     if ((rc = mapped_file_create(m, dir, 0, f))) {
         mapped_file_unref(m);
@@ -70,6 +80,7 @@ static int tail_file(struct store_queue *q, const char *dir, int64_t base, struc
         mapped_file_unref(m);
         return fault_errno(f, ENOMEM, "add a consume queue file");
     }
+    queue_maps_add(env->maps, q);
     q->tail = m;
     q->new_files = true;
     return 0;
@@ -85,12 +96,12 @@ static int64_t reserve_step(int64_t in_file, int64_t file_size)
 }
 
 /* Gives disk space from q->reserved on, at least one step and within one file. */
-static int reserve_some(struct store_queue *q, const char *dir, struct fault *f)
+static int reserve_some(const struct queue_env *env, struct store_queue *q, const char *dir, struct fault *f)
 {
     int64_t size = q->files.file_size, from = q->reserved, base = from - from % size, n;
     int rc;
 
-    if ((rc = tail_file(q, dir, base, f)))
+    if ((rc = tail_file(env, q, dir, base, f)))
         return rc;
     n = reserve_step(from - base, size);
     if ((rc = mapped_file_reserve(q->tail, dir, from - base, n)))
@@ -110,7 +121,7 @@ int queue_room(const struct queue_env *env, struct store_queue *q, int n, struct
     if ((rc = queue_dir(env, q, dir, sizeof dir)))
         return fault_errno(f, -rc, "name of consume queue %s/%" PRId32, q->topic, q->id);
     while (q->reserved < end)
-        if ((rc = reserve_some(q, dir, f)))
+        if ((rc = reserve_some(env, q, dir, f)))
             return rc;
     return 0;
 }
@@ -125,7 +136,7 @@ static char *unit_place(const struct queue_env *env, struct store_queue *q, int6
     if (!q->tail || at < q->tail->base || at - q->tail->base >= q->tail->size) {
         char dir[4096];
         struct mapped_file *m;
-        if (queue_dir(env, q, dir, sizeof dir) || !(m = file_list_get(&q->files, dir, at)))
+        if (queue_dir(env, q, dir, sizeof dir) || !(m = queue_file(env, q, dir, at)))
             return NULL;
         mapped_file_unref(m);
         if (q->tail && at < q->tail->base)
@@ -226,7 +237,7 @@ int queue_cut(const struct queue_env *env, struct store_queue *q, int64_t offset
         atomic_store(&q->min, offset);
     if (q->flushed > offset)
         q->flushed = offset;
-    if (!(m = file_list_get(&q->files, dir, at)))
+    if (!(m = queue_file(env, q, dir, at)))
         return 0;
     rc = mapped_file_zero_from(m, dir, at - m->base);
     mapped_file_unref(m);
@@ -241,7 +252,7 @@ int queue_unit(const struct queue_env *env, struct store_queue *q, struct unit_c
     if (!c->file || at < c->file->base || at - c->file->base >= c->file->size) {
         char dir[4096];
         unit_cursor_end(c);
-        if (queue_dir(env, q, dir, sizeof dir) || !(c->file = file_list_get(&q->files, dir, at)))
+        if (queue_dir(env, q, dir, sizeof dir) || !(c->file = queue_file(env, q, dir, at)))
             return -ENOENT;
     }
     unit_get(c->file->map + (at - c->file->base), out);
@@ -275,7 +286,7 @@ int queue_sync(const struct queue_env *env, struct store_queue *q, int64_t from,
     int rc = queue_dir(env, q, dir, sizeof dir);
 
     while (!rc && at < end) {
-        struct mapped_file *m = file_list_get(&q->files, dir, at);
+        struct mapped_file *m = queue_file(env, q, dir, at);
         int64_t file_end;
         if (!m)
             return atomic_load(&q->dead) ? 0 : -ENOENT;

@@ -25,6 +25,8 @@ struct store_queue {
     bool new_files;                      /* directory to be synced with the next flush; append lock */
     _Atomic bool dead;                   /* its topic was deleted */
     _Atomic bool loaded;                 /* min, max and files are known */
+    _Atomic bool in_ring;                /* noted as having mapped files; written under queue_maps.lock */
+    _Atomic bool used;                   /* since the hand of queue_maps last passed */
     _Atomic int64_t min, max;            /* queue offsets: first, and next to be written */
     _Atomic int64_t last_time;           /* store time of the last message, ms; 0: none */
     int64_t flushed;                     /* units on disk up to here; the flusher */
@@ -41,6 +43,8 @@ static inline struct str queue_topic(const struct store_queue *q) { return str_n
 /* What queues need of the store around them. */
 struct queue_env {
     const char *root;                    /* the consumequeue directory */
+    struct file_home home;               /* of all queue files */
+    struct queue_maps *maps;             /* which queues have files mapped: queue_maps.h */
     int64_t file_size;                   /* a multiple of UNIT_SIZE */
     struct commit_log *log;
     const struct store_conf *conf;       /* the delay levels */
@@ -59,6 +63,8 @@ int queue_dir(const struct queue_env *env, const struct store_queue *q, char *ou
 int queue_load_slow(struct queue_env *env, struct store_queue *q);
 static inline int queue_load(struct queue_env *env, struct store_queue *q)
 {
+    if (!atomic_load_explicit(&q->used, memory_order_relaxed))
+        atomic_store_explicit(&q->used, true, memory_order_relaxed);
     return atomic_load_explicit(&q->loaded, memory_order_acquire) ? 0 : queue_load_slow(env, q);
 }
 /* Recovery knows the log's end now (env->log_end): looks again at a queue that was loaded before that. */

@@ -11,12 +11,12 @@
 
 #include "common/log.h"
 
-void file_list_init(struct file_list *l, int64_t file_size, bool read_ahead)
+void file_list_init(struct file_list *l, int64_t file_size, const struct file_home *home)
 {
     memset(l, 0, sizeof *l);
     pthread_mutex_init(&l->lock, NULL);
     l->file_size = file_size;
-    l->read_ahead = read_ahead;
+    l->home = home;
 }
 
 void file_list_free(struct file_list *l)
@@ -83,7 +83,7 @@ static int load_names(struct file_list *l, DIR *d)
         struct mapped_file *m;
         if (base < 0)
             continue;
-        if (!(m = mapped_file_new(base, l->file_size, l->read_ahead)) || push(l, m)) {
+        if (!(m = mapped_file_new(base, l->file_size, l->home)) || push(l, m)) {
             mapped_file_unref(m);
             return -ENOMEM;
         }
@@ -97,7 +97,7 @@ static int check_file(struct file_list *l, const char *dir, int i, struct fault 
     struct mapped_file *m = l->files[i];
     char path[4096];
     struct stat st;
-    int rc = mapped_file_path(dir, m->base, path, sizeof path);
+    int rc = mapped_file_path(mapped_file_dir(m, dir), m->base, path, sizeof path);
 
     if (rc || stat(path, &st) < 0)
         return fault_errno(f, rc ? -rc : errno, "stat %s/%020" PRId64, dir, m->base);
@@ -128,9 +128,13 @@ int file_list_load(struct file_list *l, const char *dir, struct fault *f)
         return fault_errno(f, -rc, "read directory %s", dir);
     if (l->n)
         qsort(l->files, (size_t)l->n, sizeof *l->files, by_base);
-    for (int i = 0; i < l->n; i++)
+    for (int i = 0; i < l->n; i++) {
+        if (i > 0 && l->files[i]->base == l->files[i - 1]->base)
+            return fault_set(f, 1, EEXIST, "file %020" PRId64 " is in %s and in another directory too: keep one",
+                             l->files[i]->base, dir);
         if ((rc = check_file(l, dir, i, f)))
             return rc;
+    }
     return 0;
 }
 
@@ -188,6 +192,56 @@ int file_list_cut(struct file_list *l, const char *dir, int64_t offset)
     }
     pthread_mutex_unlock(&l->lock);
     return rc;
+}
+
+/* There is room: it was the first one a moment ago, and cap never shrinks; but another file may have come since. */
+static void put_back(struct file_list *l, struct mapped_file *m)
+{
+    pthread_mutex_lock(&l->lock);
+    if (push(l, m) == 0) {
+        memmove(l->files + 1, l->files, (size_t)(l->n - 1) * sizeof *l->files);
+        l->files[0] = m;
+        m = NULL;
+    }
+    pthread_mutex_unlock(&l->lock);
+    mapped_file_unref(m);                /* without memory it is found again at the next start */
+}
+
+int file_list_shift(struct file_list *l, const char *dir, int64_t end, struct mapped_file **gone)
+{
+    struct mapped_file *m = NULL;
+    int rc;
+
+    pthread_mutex_lock(&l->lock);
+    if (l->n > 1 && l->files[0]->base + l->file_size <= end) {
+        m = l->files[0];
+        memmove(l->files, l->files + 1, (size_t)--l->n * sizeof *l->files);
+    }
+    pthread_mutex_unlock(&l->lock);
+    *gone = m;
+    if (!m)
+        return 0;
+    rc = mapped_file_unlink(m, dir);     /* outside the lock: it may take the file system a while */
+    if (rc == 0 || rc == -ENOENT)
+        return 1;
+    *gone = NULL;
+    put_back(l, m);
+    return rc;
+}
+
+int file_list_unmap(struct file_list *l)
+{
+    int left = 0;
+
+    pthread_mutex_lock(&l->lock);
+    for (int i = 0; i < l->n; i++) {
+        /* References are only given out under this lock, or by who holds one. */
+        if (atomic_load_explicit(&l->files[i]->refs, memory_order_acquire) == 1)
+            mapped_file_unmap(l->files[i]);
+        left += l->files[i]->map != NULL;
+    }
+    pthread_mutex_unlock(&l->lock);
+    return left;
 }
 
 int file_list_count(struct file_list *l)

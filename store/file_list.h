@@ -13,14 +13,14 @@ struct file_list {
     struct mapped_file **files;      /* by base, ascending; one reference each */
     int n, cap;
     int64_t file_size;
-    bool read_ahead;                 /* of its files: see mapped_file_new */
+    const struct file_home *home;    /* of files that are loaded */
     bool was_cut;                    /* the load found a file that was too short */
 };
 
-void file_list_init(struct file_list *l, int64_t file_size, bool read_ahead);
+void file_list_init(struct file_list *l, int64_t file_size, const struct file_home *home);
 void file_list_free(struct file_list *l);
 
-/* Reads the directory (missing: no files). Names that are not 20 digits are ignored; a file that is
+/* Reads the directory (missing: no files); several may be read one after the other, with a home each. Names that are not 20 digits are ignored; a file that is
  * shorter than it must be is extended with zeros (what it holds stays) and logged; a longer one refuses the
  * start. 0, or -errno with f filled. */
 int file_list_load(struct file_list *l, const char *dir, struct fault *f);
@@ -31,6 +31,11 @@ struct mapped_file *file_list_get(struct file_list *l, const char *dir, int64_t 
 int file_list_add(struct file_list *l, struct mapped_file *m);
 /* Forgets and deletes the files whose base is at or past `offset`. 0 or the first -errno. */
 int file_list_cut(struct file_list *l, const char *dir, int64_t offset);
+/* Forgets and deletes the first file when it ends at or before `end` and is not the only one: 1, and *gone is the
+ * list's reference to it; who else holds one can go on reading. Else 0 or -errno, and nothing is forgotten. */
+int file_list_shift(struct file_list *l, const char *dir, int64_t end, struct mapped_file **gone);
+/* Takes away the mappings that nobody but the list uses. How many are left. */
+int file_list_unmap(struct file_list *l);
 
 int file_list_count(struct file_list *l);
 /* Base of file number i, -1 when there is none. */

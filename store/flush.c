@@ -237,6 +237,7 @@ static int sync_each(struct store *s, struct store_queue *q, bool thorough)
 
     while (q) {
         struct queue_work work = work_of(s, q);
+        queue_maps_trim(&s->maps, &s->append_lock);
         int64_t dirty = (work.to - work.from) * UNIT_SIZE;
         bool due = thorough || dirty >= (int64_t)s->conf.flush_queue_least_pages * PAGE, synced = false;
         if (due && !rc && !atomic_load(&q->dead)) {

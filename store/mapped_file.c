@@ -24,7 +24,7 @@ int mapped_file_path(const char *dir, int64_t base, char *out, size_t cap)
     return n < 0 || (size_t)n >= cap ? -ENAMETOOLONG : 0;
 }
 
-struct mapped_file *mapped_file_new(int64_t base, int64_t size, bool read_ahead)
+struct mapped_file *mapped_file_new(int64_t base, int64_t size, const struct file_home *home)
 {
     struct mapped_file *m = calloc(1, sizeof *m);
 
@@ -33,7 +33,7 @@ struct mapped_file *mapped_file_new(int64_t base, int64_t size, bool read_ahead)
     atomic_init(&m->refs, 1);
     m->base = base;
     m->size = size;
-    m->read_ahead = read_ahead;
+    m->home = home;
     return m;
 }
 
@@ -43,19 +43,28 @@ struct mapped_file *mapped_file_ref(struct mapped_file *m)
     return m;
 }
 
+void mapped_file_unmap(struct mapped_file *m)
+{
+    if (!m->map)
+        return;
+    munmap(m->map, (size_t)m->size);
+    m->map = NULL;
+    if (m->home && m->home->maps)
+        atomic_fetch_sub_explicit(m->home->maps, 1, memory_order_relaxed);
+}
+
 void mapped_file_unref(struct mapped_file *m)
 {
     if (!m || atomic_fetch_sub_explicit(&m->refs, 1, memory_order_acq_rel) != 1)
         return;
-    if (m->map)
-        munmap(m->map, (size_t)m->size);
+    mapped_file_unmap(m);
     free(m);
 }
 
 static int open_at(const struct mapped_file *m, const char *dir, int flags)
 {
     char path[PATH_SIZE];
-    int rc = mapped_file_path(dir, m->base, path, sizeof path), fd;
+    int rc = mapped_file_path(mapped_file_dir(m, dir), m->base, path, sizeof path), fd;
 
     if (rc)
         return rc;
@@ -69,9 +78,11 @@ static int map_fd(struct mapped_file *m, int fd)
 
     if (p == MAP_FAILED)
         return -errno;
-    if (!m->read_ahead)
+    if (m->home && !m->home->read_ahead)
         madvise(p, (size_t)m->size, MADV_RANDOM);
     m->map = p;
+    if (m->home && m->home->maps)
+        atomic_fetch_add_explicit(m->home->maps, 1, memory_order_relaxed);
     return 0;
 }
 
@@ -80,6 +91,7 @@ int mapped_file_map(struct mapped_file *m, const char *dir, struct fault *f)
     struct stat st;
     int fd = open_at(m, dir, O_RDWR), rc;
 
+    dir = mapped_file_dir(m, dir);
     if (fd < 0)
         return fault_errno(f, -fd, "open %s/%020" PRId64, dir, m->base);
     if (fstat(fd, &st) < 0)
@@ -133,7 +145,7 @@ static int reserve_by_writing(int fd, int64_t from, int64_t n)
     return 0;
 }
 
-static int reserve_fd(int fd, int64_t from, int64_t n)
+int file_reserve(int fd, int64_t from, int64_t n)
 {
     int rc;
 
@@ -149,11 +161,12 @@ int mapped_file_create(struct mapped_file *m, const char *dir, int64_t reserve, 
 {
     int fd = open_at(m, dir, O_RDWR | O_CREAT | O_EXCL), rc;
 
+    dir = mapped_file_dir(m, dir);
     if (fd < 0)
         return fault_errno(f, -fd, "make %s/%020" PRId64, dir, m->base);
     if (ftruncate(fd, m->size) < 0)
         rc = -errno;
-    else if (!(rc = reserve_fd(fd, 0, reserve)))
+    else if (!(rc = file_reserve(fd, 0, reserve)))
         rc = map_fd(m, fd);
     close(fd);
     if (!rc)
@@ -168,7 +181,7 @@ int mapped_file_reserve(const struct mapped_file *m, const char *dir, int64_t fr
 
     if (fd < 0)
         return fd;
-    rc = reserve_fd(fd, from, n);
+    rc = file_reserve(fd, from, n);
     close(fd);
     return rc;
 }
@@ -262,7 +275,7 @@ int mapped_file_zero_from(const struct mapped_file *m, const char *dir, int64_t 
     rc = fallocate(fd, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, from, n) < 0 ? -errno : 0;
     if (rc) {
         rc = fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, from, n) < 0 ? -errno : 0;
-        rc = rc ? write_zeros(fd, from, n) : reserve_fd(fd, from, n);
+        rc = rc ? write_zeros(fd, from, n) : file_reserve(fd, from, n);
     }
     close(fd);
     return rc;
@@ -271,7 +284,7 @@ int mapped_file_zero_from(const struct mapped_file *m, const char *dir, int64_t 
 int mapped_file_unlink(const struct mapped_file *m, const char *dir)
 {
     char path[PATH_SIZE];
-    int rc = mapped_file_path(dir, m->base, path, sizeof path);
+    int rc = mapped_file_path(mapped_file_dir(m, dir), m->base, path, sizeof path);
 
     if (rc)
         return rc;

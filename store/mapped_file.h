@@ -10,25 +10,42 @@
 #include <stdint.h>
 #include "common/fault.h"
 
+/* What many files have in common. Constant while any of them exists. */
+struct file_home {
+    const char *dir;         /* where they are; NULL: the callers say */
+    bool read_ahead;         /* else the kernel brings in only the page that is touched: the first write to a sparse
+                              * file would else fill megabytes with zeros */
+    bool read_only;          /* no new files here */
+    _Atomic int64_t *maps;   /* how many of them are mapped; NULL: nobody counts */
+};
+
 struct mapped_file {
     _Atomic int refs;
     int64_t base;            /* offset of the first byte */
     int64_t size;
-    bool read_ahead;
-    char *map;               /* NULL until mapped_file_map; set under the list's lock, then constant */
+    const struct file_home *home;    /* NULL: none */
+    char *map;               /* NULL until mapped_file_map; changed under the list's lock, constant while somebody
+                              * but the list holds a reference */
 };
 
+/* The directory: its home's, or else this one. */
+static inline const char *mapped_file_dir(const struct mapped_file *m, const char *dir)
+{
+    return m->home && m->home->dir ? m->home->dir : dir;
+}
 /* DIR/name; -ENAMETOOLONG when it does not fit. */
 int mapped_file_path(const char *dir, int64_t base, char *out, size_t cap);
 
-/* A handle with one reference and no mapping yet. Without read_ahead the kernel brings in only the page that is
- * touched: the first write to a sparse file would else fill megabytes with zeros. NULL without memory. */
-struct mapped_file *mapped_file_new(int64_t base, int64_t size, bool read_ahead);
+/* In all that follows, dir counts only for files whose home names none. */
+/* A handle with one reference and no mapping yet. NULL without memory. */
+struct mapped_file *mapped_file_new(int64_t base, int64_t size, const struct file_home *home);
 struct mapped_file *mapped_file_ref(struct mapped_file *m);
 void mapped_file_unref(struct mapped_file *m);       /* NULL is allowed */
 
 /* Maps an existing file of exactly m->size bytes. 0, or -errno with f filled. No descriptor stays open. */
 int mapped_file_map(struct mapped_file *m, const char *dir, struct fault *f);
+/* Takes the mapping away; nobody may be using it. */
+void mapped_file_unmap(struct mapped_file *m);
 /* Makes the file with its full length, of which the first `reserve` bytes have disk space (so that a full
  * disk is an errno here and never a SIGBUS later), and maps it. 0, or -errno with f filled; then no file is left. */
 int mapped_file_create(struct mapped_file *m, const char *dir, int64_t reserve, struct fault *f);
@@ -43,5 +60,8 @@ int64_t mapped_file_data_end(const struct mapped_file *m, const char *dir);
 /* Makes every byte from `from` on zero, keeping the disk space. 0 or -errno. */
 int mapped_file_zero_from(const struct mapped_file *m, const char *dir, int64_t from);
 int mapped_file_unlink(const struct mapped_file *m, const char *dir);
+/* Gives disk space to [from, from+n) of an open file (zeros are written into its holes where the file system cannot
+ * promise space); what is there stays. 0 or -errno. */
+int file_reserve(int fd, int64_t from, int64_t n);
 
 #endif

@@ -190,15 +190,14 @@ static int64_t without_past(const struct queue_env *env, struct unit_reader *r, 
 /* What lies behind max must read as never written. */
 static int clear_behind(const struct queue_env *env, struct store_queue *q, const char *dir, int64_t max)
 {
-    struct mapped_file *m = file_list_get(&q->files, dir, max * UNIT_SIZE);
-    int64_t first, end;
+    int64_t first, end, at = max * UNIT_SIZE;
+    struct mapped_file probe = {.base = at - at % env->file_size, .size = env->file_size};   /* not mapped by looking */
     int rc;
 
     file_list_range(&q->files, &first, &end);
-    if (!m && end <= max * UNIT_SIZE)
+    if (end <= at)
         return 0;
-    rc = m ? mapped_file_is_zero_from(m, dir, max * UNIT_SIZE - m->base) : 0;
-    mapped_file_unref(m);
+    rc = at < first ? 0 : mapped_file_is_zero_from(&probe, dir, at - probe.base);
     if (rc < 0)
         return rc;
     if (rc == 1 && end - max * UNIT_SIZE <= env->file_size)
@@ -209,7 +208,7 @@ static int clear_behind(const struct queue_env *env, struct store_queue *q, cons
 }
 
 /* The first unit whose record the log still has. Mostly that is the very first one: only else is it searched. */
-static int64_t find_min(struct unit_reader *r, int64_t first, int64_t max, int64_t log_min)
+int64_t queue_find_min(struct unit_reader *r, int64_t first, int64_t max, int64_t log_min)
 {
     struct store_entry e;
     int rc = first < max ? reader_unit(r, first, &e) : 0;
@@ -247,7 +246,7 @@ static int look(struct queue_env *env, struct store_queue *q, struct unit_reader
     q->reserved = max * UNIT_SIZE;
     if ((rc = clear_behind(env, q, r->dir, max)))
         return rc;
-    if ((min = find_min(r, first, max, commit_log_min(env->log))) < 0)
+    if ((min = queue_find_min(r, first, max, commit_log_min(env->log))) < 0)
         return (int)min;
     atomic_store(&q->min, min);
     atomic_store(&q->last_time, last_unit_time(env, r, max));
@@ -277,7 +276,7 @@ static int load(struct queue_env *env, struct store_queue *q)
     if (!rc && !(rc = look_in(env, q, dir)))
         return 0;
     file_list_free(&q->files);           /* the next call tries again, from the start */
-    file_list_init(&q->files, env->file_size, false);
+    file_list_init(&q->files, env->file_size, &env->home);
     return rc;
 }
 

@@ -221,6 +221,38 @@ static int remove_queue(struct queue_table *t, const struct queue_env *env, stru
     return rc ? rc : remove_flat(dir);
 }
 
+int queue_table_list(struct queue_table *t, struct store_queue ***all, size_t *n)
+{
+    *n = 0;
+    pthread_rwlock_rdlock(&t->lock);
+    *all = malloc((t->n + 1) * sizeof **all);
+    for (size_t i = 0; *all && i < t->n_buckets; i++)
+        for (struct store_queue *q = t->buckets[i]; q; q = q->next)
+            (*all)[(*n)++] = q;
+    pthread_rwlock_unlock(&t->lock);
+    return *all ? 0 : -ENOMEM;
+}
+
+int queue_table_remove_one(struct queue_table *t, const struct queue_env *env, struct store_queue *q,
+                           void (*before)(void *arg, struct store_queue *q), void *arg)
+{
+    struct store_queue **at;
+    int rc = -ENOENT;
+
+    pthread_rwlock_wrlock(&t->lock);
+    at = &t->buckets[q->hash & (t->n_buckets - 1)];
+    while (*at && *at != q)
+        at = &(*at)->next;
+    if (*at) {
+        before(arg, q);
+        rc = remove_queue(t, env, at);
+        if (rc == -ENOENT)
+            rc = 0;
+    }
+    pthread_rwlock_unlock(&t->lock);
+    return rc;
+}
+
 int queue_table_remove(struct queue_table *t, const struct queue_env *env, struct str topic,
                        void (*before)(void *arg, struct store_queue *q), void *arg)
 {

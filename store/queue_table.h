@@ -24,6 +24,11 @@ struct store_queue *queue_table_find(struct queue_table *t, struct str topic, in
 struct store_queue *queue_table_get(struct queue_table *t, const struct queue_env *env, struct str topic, int32_t id);
 /* Calls each(arg, q) for every queue, under the table's lock (shared). */
 void queue_table_each(struct queue_table *t, void (*each)(void *arg, struct store_queue *q), void *arg);
+/* All queues of this moment, malloc'd; they stay until the table is freed. 0 or -ENOMEM. */
+int queue_table_list(struct queue_table *t, struct store_queue ***all, size_t *n);
+/* Takes one queue out and removes its files; before(arg, q) is called first. 0 or -errno; -ENOENT. */
+int queue_table_remove_one(struct queue_table *t, const struct queue_env *env, struct store_queue *q,
+                           void (*before)(void *arg, struct store_queue *q), void *arg);
 /* Takes the topic's queues out and removes its directory. before(arg, q) is called for each first. 0 or -errno. */
 int queue_table_remove(struct queue_table *t, const struct queue_env *env, struct str topic,
                        void (*before)(void *arg, struct store_queue *q), void *arg);

@@ -312,6 +312,7 @@ static int get(struct get *g, struct store_queue *q, int64_t offset)
         r->next_begin = 0;
         return 0;
     }
+    queue_maps_trim(&g->s->maps, &g->s->append_lock);
     r->min = queue_min(q);
     r->max = queue_max(q);
     r->next_begin = offset;
@@ -391,6 +392,7 @@ int store_entry(struct store *s, struct store_queue *q, int64_t offset, struct s
         return rc;
     if (offset < queue_min(q) || offset >= queue_max(q))
         return -ENOENT;
+    queue_maps_trim(&s->maps, &s->append_lock);
     rc = queue_unit(&s->env, q, &c, offset, out);
     unit_cursor_end(&c);
     return rc ? rc : unit_is_blank(out) ? -ENOENT : 0;

@@ -207,6 +207,7 @@ static int dispatch(struct scan *c, const struct message *m)
         return rc;
     if (q->rebuild != c->only_rebuild)
         return 0;
+    queue_maps_trim(&s->maps, &s->append_lock);
     if (!q->checked && (rc = trim(c, q)))
         return rc;
     return dispatch_to(c, q, m);
@@ -341,6 +342,7 @@ static void look_newest(void *arg, struct store_queue *q)
 
     if (queue_load(&n->s->env, q) || queue_max(q) == queue_min(q))
         return;
+    queue_maps_trim(&n->s->maps, &n->s->append_lock);
     if (queue_unit(&n->s->env, q, &c, queue_max(q) - 1, &e) == 0 && !unit_is_blank(&e) && e.physical_offset > n->offset)
         n->offset = e.physical_offset;
     unit_cursor_end(&c);

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "common/clock.h"
@@ -59,15 +58,17 @@ static int take_conf(struct store *s, const struct store_conf *conf, struct faul
                          "store: files must be below 2 GiB, delay levels at most %d, and a root directory given",
                          STORE_DELAY_LEVELS_MAX);
     s->root = strdup(c->root);
-    s->log_dir = own_log_dir ? strdup(conf->commit_log) : path_of(c->root, "commitlog");
+    s->log_paths = own_log_dir ? strdup(conf->commit_log) : path_of(c->root, "commitlog");
     s->queue_dir = path_of(c->root, "consumequeue");
     s->checkpoint_path = path_of(c->root, "checkpoint");
     s->abort_path = path_of(c->root, "abort");
     c->root = s->root;
-    c->commit_log = s->log_dir;
-    if (!s->root || !s->log_dir || !s->queue_dir || !s->checkpoint_path || !s->abort_path)
+    c->commit_log = s->log_paths;
+    if (!s->root || !s->log_paths || !s->queue_dir || !s->checkpoint_path || !s->abort_path)
         return fault_errno(f, ENOMEM, "open the store");
-    s->env = (struct queue_env){.root = s->queue_dir, .file_size = c->consume_queue_file_size, .log = &s->log, .conf = c};
+    queue_maps_init(&s->maps, c->max_queue_maps);
+    s->env = (struct queue_env){.root = s->queue_dir, .file_size = c->consume_queue_file_size, .log = &s->log, .conf = c,
+                                .home = {.maps = &s->maps.count}, .maps = &s->maps};
     return pthread_mutex_init(&s->env.load_lock, NULL);
 }
 
@@ -113,6 +114,8 @@ static int write_abort(struct store *s, struct fault *f)
 static void free_store(struct store *s)
 {
     queue_table_free(&s->queues);
+    queue_maps_free(&s->maps);
+    retention_free(s);
     commit_log_free(&s->log);
     flush_free(s);
     if (s->lock_fd >= 0)
@@ -120,7 +123,7 @@ static void free_store(struct store *s)
     pthread_mutex_destroy(&s->append_lock);
     pthread_mutex_destroy(&s->env.load_lock);
     free(s->root);
-    free(s->log_dir);
+    free(s->log_paths);
     free(s->queue_dir);
     free(s->checkpoint_path);
     free(s->abort_path);
@@ -147,7 +150,7 @@ static int load(struct store *s, struct fault *f)
     if (after_crash)
         log_warn("store %s: the last run did not end cleanly: recovering", s->root);
     if ((rc = checkpoint_read(s->checkpoint_path, &s->checkpoint, f)) ||
-        (rc = commit_log_open(&s->log, s->log_dir, s->conf.commit_log_file_size, f)) ||
+        (rc = commit_log_open(&s->log, s->log_paths, s->conf.commit_log_read_only, s->conf.commit_log_file_size, f)) ||
         (rc = queue_table_load(&s->queues, &s->env, f)) ||
         (rc = recover(s, after_crash || s->log.files.was_cut, f)))
         return rc;
@@ -167,7 +170,9 @@ static int open_store(struct store *s, const struct store_conf *conf, struct fau
         return fault_errno(f, -rc, "open the store");
     if ((rc = load(s, f)) || (rc = write_abort(s, f)) || (rc = commit_log_start(&s->log, f)))
         return rc;
-    if ((rc = flush_start(s, f)))
+    if (!(rc = flush_start(s, f)) && (rc = retention_start(s, f)))
+        flush_stop(s);
+    if (rc)
         commit_log_stop(&s->log);
     return rc;
 }
@@ -183,6 +188,7 @@ int store_open(const struct store_conf *conf, struct store **out, struct fault *
     s->lock_fd = -1;
     s->boot_time = wall_ms();
     pthread_mutex_init(&s->append_lock, NULL);
+    retention_init(s);
     if ((rc = flush_init(s))) {
         free(s);
         return fault_errno(f, -rc, "open the store");
@@ -200,6 +206,7 @@ int store_close(struct store *s)
 
     if (!s)
         return 0;
+    retention_stop(s);
     flush_stop(s);
     commit_log_stop(&s->log);
     if (!(rc = flush_log(s)) && !(rc = flush_queues(s, true))) {
@@ -267,6 +274,11 @@ int store_delete_topic(struct store *s, struct str topic)
     return queue_table_remove(&s->queues, &s->env, topic, kill_queue, s);
 }
 
+int store_delete_queue(struct store *s, struct store_queue *q)
+{
+    return queue_table_remove_one(&s->queues, &s->env, q, kill_queue, s);
+}
+
 void store_on_arrival(struct store *s, void (*fn)(void *ctx, struct store_queue *q, int64_t max), void *ctx)
 {
     s->on_arrival = fn;
@@ -277,15 +289,6 @@ void store_queue_set_data(struct store_queue *q, void *data) { atomic_store(&q->
 void *store_queue_data(const struct store_queue *q) { return atomic_load(&q->data); }
 
 /* ---- state ---- */
-
-static double used_ratio(const char *dir)
-{
-    struct statvfs v;
-
-    if (statvfs(dir, &v) < 0 || v.f_blocks == 0)
-        return 0;
-    return 1.0 - (double)v.f_bavail / (double)v.f_blocks;
-}
 
 void store_stats(struct store *s, struct store_stats *out)
 {
@@ -301,15 +304,19 @@ void store_stats(struct store *s, struct store_stats *out)
         .get_found = atomic_load(&s->get_found),
         .get_missed = atomic_load(&s->get_missed),
         .last_store_timestamp = atomic_load(&s->log.last_time),
-        .disk_used_ratio = used_ratio(s->log_dir),
+        .disk_used_ratio = disk_used_by_log(s),
+        .queue_maps = atomic_load(&s->maps.count),
+        .expired_files = atomic_load(&s->retention.expired_files),
         .boot_timestamp = s->boot_time,
         .earliest_store_timestamp = -1,
     };
     if (out->log_max - out->log_min >= MESSAGE_MIN_SIZE)
         out->earliest_store_timestamp = commit_log_time_at(&s->log, out->log_min, MESSAGE_MIN_SIZE);
     pthread_mutex_lock(&s->append_lock);
-    out->writable = s->writes == WRITES_ON;
-    if (!out->writable)
+    out->writable = s->writes == WRITES_ON && !atomic_load(&s->disk_full);
+    if (!out->writable && s->writes == WRITES_ON)
+        snprintf(out->why_not, sizeof out->why_not, "the disk is more than %d%% full", atomic_load(&s->disk_full));
+    else if (!out->writable)
         str_copy(out->why_not, sizeof out->why_not,
                  str_n(s->writes_fault.text, strnlen(s->writes_fault.text, sizeof out->why_not - 1)));
     pthread_mutex_unlock(&s->append_lock);

@@ -22,10 +22,24 @@ struct store_queue;
 
 #define STORE_DELAY_LEVELS_MAX 64
 
+/* When files of the log expire; as the keys of these names, percentages as they are, not clamped. */
+struct store_retention {
+    const char *delete_when;             /* hours of the day (local time), separated by ';'; valid until the next round */
+    int32_t file_reserved_time;          /* hours */
+    int32_t clean_resource_interval;     /* ms from one round to the next */
+    int32_t disk_max_used_space_ratio;   /* above it what is expired goes at any hour */
+    int32_t disk_space_clean_forcibly_ratio;     /* above it the oldest goes, expired or not (cleanFileForciblyEnable) */
+    int32_t disk_space_warning_level_ratio;      /* above it writes are refused too */
+    bool clean_file_forcibly_enable;
+    int32_t delete_file_batch_max;       /* log files of one round */
+    int32_t delete_commit_log_files_interval, delete_consume_queue_files_interval;   /* ms between two files */
+};
+
 /* Numbers that are 0 mean Apache's default. */
 struct store_conf {
     const char *root;                    /* storePathRootDir */
-    const char *commit_log;              /* storePathCommitLog; NULL or "": root/commitlog */
+    const char *commit_log;              /* storePathCommitLog, one or several separated by ','; NULL or "": root/commitlog */
+    const char *commit_log_read_only;    /* readOnlyCommitLogStorePaths: files are read there, and expire, but none is made */
     int64_t commit_log_file_size;        /* mappedFileSizeCommitLog, 1 GiB */
     int64_t consume_queue_file_size;     /* mappedFileSizeConsumeQueue, rounded up to a multiple of 20 here */
     int32_t max_message_size;            /* body, maxMessageSize */
@@ -42,6 +56,10 @@ struct store_conf {
      * times that the schedule topic's queues keep instead of tag codes. */
     int64_t delay_ms[STORE_DELAY_LEVELS_MAX + 1];
     int n_delay;
+    int32_t max_queue_maps;              /* queue files mapped at a time; 0: a quarter of vm.max_map_count */
+    /* Says what retention is to do now; asked for at each round, by its thread. NULL: nothing ever expires. */
+    void (*retention)(void *ctx, struct store_retention *out);
+    void *retention_ctx;
 };
 
 /* Opens or creates the store in conf->root: takes the lock, loads, recovers (to the
@@ -168,6 +186,28 @@ void store_on_arrival(struct store *s, void (*fn)(void *ctx, struct store_queue 
 void store_queue_set_data(struct store_queue *q, void *data);
 void *store_queue_data(const struct store_queue *q);
 
+/* ---- retention ---- */
+/* The next twenty rounds delete what is expired, whatever the hour (DELETE_EXPIRED_COMMITLOG). Does not wait. */
+void store_expire_now(struct store *s);
+/* First offset that the commit log still has. */
+int64_t store_log_min(struct store *s);
+/* fn(ctx, log_min) is called after files of the log were deleted: what lies before log_min is gone, so what only points
+ * there can go too. On retention's thread, which may wait for a disk, with no lock held. At most 8; set before the first
+ * append. 0 or -ENOSPC. */
+int store_on_expired(struct store *s, void (*fn)(void *ctx, int64_t log_min), void *ctx);
+/* Between the two no file of log or queues is deleted by retention: for who makes links to them. Must not be held
+ * long. Nothing of the store may be called that deletes (store_clean_queues, store_delete_topic). */
+void store_hold_files(struct store *s);
+void store_let_files(struct store *s);
+/* Queues of which the log has no message any more: deletes their files but the last, and the queue itself unless
+ * keep(arg, topic, queue_id). Counts what it deleted. Waits for the disk; the whole table is gone through. 0 or the
+ * first -errno. Source: CLEAN_EXPIRED_CONSUMEQUEUE. */
+int store_clean_queues(struct store *s, bool (*keep)(void *arg, struct str topic, int32_t queue_id), void *arg,
+                       int *queues, int *files);
+/* Removes the queues of all topics but those that keep(arg, topic). Waits for the disk. 0 or the first -errno. Source:
+ * CLEAN_UNUSED_TOPIC. */
+int store_clean_unused(struct store *s, bool (*keep)(void *arg, struct str topic), void *arg, int *topics);
+
 /* ---- state ---- */
 struct store_stats {
     int64_t log_min, log_max;          /* commit log offsets */
@@ -179,7 +219,9 @@ struct store_stats {
     int64_t last_store_timestamp;
     bool writable;
     char why_not[200];                 /* when not writable */
-    double disk_used_ratio;            /* of the log's file system, 0..1 */
+    double disk_used_ratio;            /* of the log's file system (of several, the emptiest), 0..1, in whole percent */
+    int64_t queue_maps;                /* queue files mapped now */
+    int64_t expired_files;             /* log files deleted since open */
     int64_t boot_timestamp;
 };
 void store_stats(struct store *s, struct store_stats *out);

@@ -6,7 +6,9 @@
 #include "store/commit_log.h"
 #include "store/consume_queue.h"
 #include "store/flush.h"
+#include "store/queue_maps.h"
 #include "store/queue_table.h"
+#include "store/retention.h"
 #include "store/store.h"
 
 enum writes {
@@ -17,12 +19,14 @@ enum writes {
 
 struct store {
     struct store_conf conf;
-    char *root, *log_dir, *queue_dir, *checkpoint_path, *abort_path;
+    char *root, *log_paths, *queue_dir, *checkpoint_path, *abort_path;
     int lock_fd;
     int64_t boot_time;
     struct commit_log log;
     struct queue_env env;
     struct queue_table queues;
+    struct queue_maps maps;
+    struct retention retention;
     struct flusher flush;
     struct checkpoint checkpoint;    /* the queue thread's once it runs */
 
@@ -34,6 +38,7 @@ struct store {
     enum writes writes;
     struct fault writes_fault;
     int64_t writes_retry_at;         /* mono ms */
+    _Atomic int32_t disk_full;       /* not 0: the disk is fuller than this many percent, and writes are refused; retention */
     _Atomic int64_t appended_messages, appended_bytes;   /* written under the lock, read by anybody */
 
     void (*on_arrival)(void *ctx, struct store_queue *q, int64_t max);

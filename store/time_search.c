@@ -63,6 +63,7 @@ int64_t store_offset_at_time(struct store *s, struct store_queue *q, int64_t tim
 
     if (queue_load(&s->env, q))
         return 0;
+    queue_maps_trim(&s->maps, &s->append_lock);
     min = queue_min(q);
     max = queue_max(q);
     if (min == max)

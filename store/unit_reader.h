@@ -17,6 +17,8 @@ void reader_close(struct unit_reader *r);
 /* All n bytes at a place of the file. 0 or -errno. */
 int read_all(int fd, void *p, size_t n, int64_t at);
 int reader_unit(struct unit_reader *r, int64_t offset, struct store_entry *e);
+/* The first unit in [first, max) whose record the log still has; max when none; -errno below 0. */
+int64_t queue_find_min(struct unit_reader *r, int64_t first, int64_t max, int64_t log_min);
 /* Makes the units in [from, last] that were not written, and stand between written ones, again from the
  * log's records between those of their neighbours. What the log does not have becomes a filler. 0 or -errno. */
 int queue_mend(const struct queue_env *env, struct store_queue *q, struct unit_reader *r, int64_t first, int64_t from,
