@@ -45,6 +45,10 @@ void op_reset_offset(struct request *r);                         /* 222 */
 void op_clone_group_offset(struct request *r);                   /* 314 */
 void op_query_consume_time_span(struct request *r);              /* 303 */
 void op_query_correction_offset(struct request *r);              /* 308 */
+/* retention.c */
+void op_clean_expired_consumequeue(struct request *r);           /* 306 */
+void op_clean_unused_topic(struct request *r);                   /* 316 */
+void op_delete_expired_commitlog(struct request *r);             /* 329 */
 /* admin_broker.c */
 void op_update_broker_config(struct request *r);                 /* 25 */
 void op_get_broker_config(struct request *r);                    /* 26 */

@@ -16,6 +16,7 @@
 #include "broker/offsets.h"
 #include "broker/order_locks.h"
 #include "broker/registrar.h"
+#include "broker/retention.h"
 #include "broker/runtime.h"
 #include "broker/saver.h"
 #include "broker/schedule.h"
@@ -122,6 +123,10 @@ static int open_store(struct broker *b, struct fault *f)
         .flush_queue_interval_ms = conf->flush_interval_consume_queue,
         .check_crc_on_recover = conf->check_crc_on_recover,
         .hot_bytes = hot_bytes(conf),
+        .commit_log_read_only = conf->read_only_commit_log_store_paths,
+        .max_queue_maps = conf->max_mapped_queue_files,
+        .retention = broker_retention,
+        .retention_ctx = b,
     };
 
     sc.n_delay = delay_levels_parse(str_of(conf->message_delay_level), sc.delay_ms, STORE_DELAY_LEVELS_MAX);

@@ -142,7 +142,11 @@ static const struct conf_row rows[] = {
     TEXT("storePathRootDir", store_path_root_dir, "", AT_START,
          "the store's directory; $HOME/store when empty"),
     TEXT("storePathCommitLog", store_path_commit_log, "", AT_START,
-         "the commit log's directory; storePathRootDir/commitlog when empty"),
+         "directories of the commit log, separated by ','; storePathRootDir/commitlog when empty"),
+    TEXT("readOnlyCommitLogStorePaths", read_only_commit_log_store_paths, "", AT_START,
+         "directories with commit log files that get no new ones, separated by ','"),
+    INT("maxMappedQueueFiles", max_mapped_queue_files, "0", 0, 1 << 24, AT_START,
+        "ours: consume queue files mapped at a time; 0: a quarter of vm.max_map_count"),
     LONG("mappedFileSizeCommitLog", mapped_file_size_commit_log, "1073741824", 4096, INT32_MAX, AT_START,
          "bytes of a commit log file"),
     LONG("mappedFileSizeConsumeQueue", mapped_file_size_consume_queue, "6000000", 20, INT32_MAX, AT_START,
@@ -160,6 +164,26 @@ static const struct conf_row rows[] = {
     INT("syncFlushTimeout", sync_flush_timeout, "5000", 1, MS_MAX, LIVE,
         "ms a send waits for the disk before it is answered FLUSH_DISK_TIMEOUT"),
     BOOL("checkCRCOnRecover", check_crc_on_recover, "true", AT_START, "check message bodies after a crash"),
+    /* retention */
+    TEXT("deleteWhen", delete_when, "04", LIVE,
+         "hours of the day, 00 to 23, separated by ';', in which expired files are deleted"),
+    INT("fileReservedTime", file_reserved_time, "72", 0, 1000000, LIVE,
+        "hours after its last write that a commit log file expires"),
+    INT("cleanResourceInterval", clean_resource_interval, "10000", 10, MS_MAX, LIVE,
+        "ms between looks at the disk and the files' age"),
+    INT("diskMaxUsedSpaceRatio", disk_max_used_space_ratio, "75", 0, 100, LIVE,
+        "percent of the disk, 10 to 95; above it expired files go at any hour"),
+    INT("diskSpaceCleanForciblyRatio", disk_space_clean_forcibly_ratio, "85", 0, 100, LIVE,
+        "percent, 30 to 85; above it the oldest files go, expired or not"),
+    INT("diskSpaceWarningLevelRatio", disk_space_warning_level_ratio, "90", 0, 100, LIVE,
+        "percent, 35 to 90; above it writes are refused"),
+    BOOL("cleanFileForciblyEnable", clean_file_forcibly_enable, "true", LIVE,
+         "delete files that are not expired when the disk is nearly full"),
+    INT("deleteFileBatchMax", delete_file_batch_max, "10", 1, 1000000, LIVE, "commit log files deleted at a time"),
+    INT("deleteCommitLogFilesInterval", delete_commit_log_files_interval, "100", 0, MS_MAX, LIVE,
+        "ms between the deletions of two commit log files"),
+    INT("deleteConsumeQueueFilesInterval", delete_consume_queue_files_interval, "100", 0, MS_MAX, LIVE,
+        "ms between the deletions of two consume queue files"),
 };
 
 const struct conf_table broker_config_rows = {rows, sizeof(rows) / sizeof(rows[0])};
@@ -229,7 +253,22 @@ static int derive_texts(struct broker_config *c, struct fault *f)
     return rc;
 }
 
-static int check_together(const struct broker_config *c, struct fault *f)
+/* deleteWhen: hours of the day, separated by ';'. */
+static bool are_hours(struct str list)
+{
+    while (list.n) {
+        const char *semi = memchr(list.p, ';', list.n);
+        struct str word = str_n(list.p, semi ? (size_t)(semi - list.p) : list.n);
+        int32_t hour;
+
+        if (str_i32(str_trim(word), &hour) || hour < 0 || hour > 23)
+            return false;
+        list = str_n(list.p + word.n + (semi != NULL), list.n - word.n - (semi != NULL));
+    }
+    return true;
+}
+
+int broker_config_check(const struct broker_config *c, struct fault *f)
 {
     int64_t ms[65];
 
@@ -241,13 +280,30 @@ static int check_together(const struct broker_config *c, struct fault *f)
         return fault_set(f, RC_INVALID_PARAMETER, EINVAL,
                          "messageDelayLevel wants levels like \"1s 5m 2h 1d\", not \"%.100s\"",
                          c->message_delay_level);
+    if (!are_hours(str_of(c->delete_when)))
+        return fault_set(f, RC_INVALID_PARAMETER, EINVAL, "deleteWhen wants hours from 0 to 23 like \"04;16\", not \"%.100s\"",
+                         c->delete_when);
     return 0;
 }
+
+/* Keys of Apache's that are accepted, with the reason that they change nothing here. */
+static const struct { const char *key, *why; } without_effect[] = {
+    {"transientStorePoolEnable", "records are written where they stay; there is no buffer ahead of the page cache to switch on"},
+    {"transientStorePoolSize", "there is no such pool"},
+    {"destroyMapedFileIntervalForcibly", "a deleted file stays readable for those who are reading it, and nobody waits for them"},
+    {"redeleteHangedFileInterval", "a deletion that failed is tried again in the next round"},
+};
 
 static void log_unknown(void *arg, struct str key, struct str value)
 {
     (void)arg;
     (void)value;
+    for (size_t i = 0; i < sizeof(without_effect) / sizeof(without_effect[0]); i++) {
+        if (!str_is(key, without_effect[i].key))
+            continue;
+        log_info("configuration: key %.*s has no effect here: %s", STR_ARG(key), without_effect[i].why);
+        return;
+    }
     log_info("configuration: key %.*s has no effect here", STR_ARG(key));
 }
 
@@ -261,8 +317,8 @@ int broker_config_load(struct broker_config *conf, const char *path, struct faul
         return rc;
     if ((rc = derive_texts(conf, f)))
         return rc;
-    conf->broker_id = 0;        /* every role that check_together lets through is a master */
-    return check_together(conf, f);
+    conf->broker_id = 0;        /* every role that the check lets through is a master */
+    return broker_config_check(conf, f);
 }
 
 int broker_config_override(struct broker_config *conf, const char *key, const char *value, struct fault *f)

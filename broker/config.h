@@ -61,6 +61,14 @@ struct broker_config {
     int32_t flush_interval_commit_log, flush_commit_log_least_pages, flush_commit_log_thorough_interval;
     int32_t flush_interval_consume_queue, sync_flush_timeout;
     bool check_crc_on_recover;
+    char *read_only_commit_log_store_paths;
+    int32_t max_mapped_queue_files;              /* ours */
+    /* retention */
+    char *delete_when;
+    int32_t file_reserved_time, clean_resource_interval;
+    int32_t disk_max_used_space_ratio, disk_space_clean_forcibly_ratio, disk_space_warning_level_ratio;
+    bool clean_file_forcibly_enable;
+    int32_t delete_file_batch_max, delete_commit_log_files_interval, delete_consume_queue_files_interval;
 };
 
 extern const struct conf_table broker_config_rows;
@@ -72,6 +80,8 @@ extern const struct conf_table broker_config_rows;
 int broker_config_load(struct broker_config *conf, const char *path, struct fault *f);
 /* Sets one key before broker_open, for command lines (-n ADDR). */
 int broker_config_override(struct broker_config *conf, const char *key, const char *value, struct fault *f);
+/* What keys mean together, and texts with a form of their own. 0, or -EINVAL with f. */
+int broker_config_check(const struct broker_config *conf, struct fault *f);
 void broker_config_free(struct broker_config *conf);
 /* Parses messageDelayLevel ("1s 5s 10m 2h 1d") into ms[1..]; the count or -EINVAL. */
 int delay_levels_parse(struct str text, int64_t *ms, int max);

@@ -356,6 +356,8 @@ static int set_all(struct broker *b, const struct caller *c, const struct config
     for (size_t i = 0; i < n && !rc; i++)
         rc = set_one(&next->conf, &changes[i], &rows[i], h->path, f);
     if (!rc)
+        rc = broker_config_check(&next->conf, f);
+    if (!rc)
         rc = write_file(h->path, rows, n, &next->conf, f);
     if (rc) {
         pthread_mutex_unlock(&h->lock);

@@ -143,21 +143,26 @@ static bool is_empty(struct store *s, struct store_queue *q)
     return !atomic_load(&q->dead) && queue_load(&s->env, q) == 0 && queue_min(q) == queue_max(q);
 }
 
+int store_expire_queues(struct store *s, int *files)
+{
+    *files = 0;
+    return queues_expire(s, 0, files);
+}
+
 int store_clean_queues(struct store *s, bool (*keep)(void *arg, struct str topic, int32_t queue_id), void *arg,
-                       int *queues, int *files)
+                       int *queues)
 {
     struct store_queue **all;
     size_t n;
     int rc;
 
-    *queues = *files = 0;
+    *queues = 0;
     if ((rc = queue_table_list(&s->queues, &all, &n)))
         return rc;
     pthread_mutex_lock(&s->retention.queue_files);
-    rc = expire_all(s, all, n, 0, files);
     for (size_t i = 0; i < n; i++) {
         int err;
-        if (!is_empty(s, all[i]) || keep(arg, queue_topic(all[i]), all[i]->id))
+        if (keep(arg, queue_topic(all[i]), all[i]->id) || !is_empty(s, all[i]))
             continue;
         err = store_delete_queue(s, all[i]);
         *queues += !err;

@@ -199,11 +199,13 @@ int store_on_expired(struct store *s, void (*fn)(void *ctx, int64_t log_min), vo
  * long. Nothing of the store may be called that deletes (store_clean_queues, store_delete_topic). */
 void store_hold_files(struct store *s);
 void store_let_files(struct store *s);
-/* Queues of which the log has no message any more: deletes their files but the last, and the queue itself unless
- * keep(arg, topic, queue_id). Counts what it deleted. Waits for the disk; the whole table is gone through. 0 or the
- * first -errno. Source: CLEAN_EXPIRED_CONSUMEQUEUE. */
+/* Deletes the queue files (but each queue's last) of which the log has no message any more. Waits for the disk; the
+ * whole table is gone through. 0 or the first -errno. */
+int store_expire_queues(struct store *s, int *files);
+/* Removes the queues of which the log has no message any more, but those that keep(arg, topic, queue_id). Waits for
+ * the disk. 0 or the first -errno. Both together: CLEAN_EXPIRED_CONSUMEQUEUE. */
 int store_clean_queues(struct store *s, bool (*keep)(void *arg, struct str topic, int32_t queue_id), void *arg,
-                       int *queues, int *files);
+                       int *queues);
 /* Removes the queues of all topics but those that keep(arg, topic). Waits for the disk. 0 or the first -errno. Source:
  * CLEAN_UNUSED_TOPIC. */
 int store_clean_unused(struct store *s, bool (*keep)(void *arg, struct str topic), void *arg, int *topics);
