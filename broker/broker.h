@@ -186,6 +186,22 @@ void broker_config_get(struct broker *b, const struct conf_row *row, struct buf 
 /* Checks, sets, persists. -EPERM when the key cannot change while running. */
 int broker_config_set(struct broker *b, const struct caller *c, struct str key, struct str value, struct fault *f);
 
+/* ---- snapshots: consistent copies of the store's directory, see store/snapshot.h ---- */
+#define SNAPSHOT_NAME_MAX 64
+
+struct snapshot_info {
+    char name[SNAPSHOT_NAME_MAX + 1];
+    int64_t time;                    /* when it was taken, ms */
+    int64_t log_end;                 /* commit log offset: it holds what was stored before; 0: not known */
+};
+int broker_snapshot_get(struct broker *b, struct str name, struct snapshot_info *out);     /* 0 or -ENOENT */
+int broker_snapshot_at(struct broker *b, uint32_t n, struct snapshot_info *out);           /* the n-th by name from 0, or -ENOENT */
+/* Where its files are. 0; -ENOENT for what cannot be a snapshot's name; -ENAMETOOLONG. */
+int broker_snapshot_path(struct broker *b, struct str name, char *out, size_t cap);
+/* -EINVAL (the name), -EEXIST; -ENOENT. */
+int broker_snapshot_create(struct broker *b, const struct caller *c, struct str name, struct fault *f);
+int broker_snapshot_delete(struct broker *b, const struct caller *c, struct str name, struct fault *f);
+
 /* ---- state ---- */
 struct store *broker_store(struct broker *b);
 /* Runtime values as RocketMQ's GET_BROKER_RUNTIME_INFO names them: one call each, sorted by name. */

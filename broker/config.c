@@ -147,6 +147,8 @@ static const struct conf_row rows[] = {
          "directories with commit log files that get no new ones, separated by ','"),
     INT("maxMappedQueueFiles", max_mapped_queue_files, "0", 0, 1 << 24, AT_START,
         "ours: consume queue files mapped at a time; 0: a quarter of vm.max_map_count"),
+    TEXT("snapshotPath", snapshot_path, "", AT_START,
+         "ours: where snapshots are kept; storePathRootDir/snapshots when empty. On another file system they are full copies"),
     LONG("mappedFileSizeCommitLog", mapped_file_size_commit_log, "1073741824", 4096, INT32_MAX, AT_START,
          "bytes of a commit log file"),
     LONG("mappedFileSizeConsumeQueue", mapped_file_size_consume_queue, "6000000", 20, INT32_MAX, AT_START,

@@ -59,5 +59,9 @@ const struct op broker_ops[] = {
     {351, "GET_TOPIC_CONFIG", op_get_topic_config, 0, "one topic's settings"},
     {352, "GET_SUBSCRIPTIONGROUP_CONFIG", op_get_group_config, 0, "one consumer group's settings and bindings"},
     {361, "LITE_PULL_MESSAGE", op_pull_message, OP_MAIN_PORT, "as PULL_MESSAGE, from lite pull consumers"},
+    /* ours: numbers that Apache has not given (its own end at 3010 and begin again at 200050) and a binary header can say */
+    {30001, "MQFS_CREATE_SNAPSHOT", op_create_snapshot, OP_WORKER | OP_ADMIN, "ours: takes a snapshot of the store; from the broker's host only"},
+    {30002, "MQFS_DELETE_SNAPSHOT", op_delete_snapshot, OP_WORKER | OP_ADMIN, "ours: removes a snapshot; from the broker's host only"},
+    {30003, "MQFS_LIST_SNAPSHOTS", op_list_snapshots, OP_WORKER, "ours: the snapshots and where their files are; from the broker's host only"},
 };
 const size_t broker_n_ops = sizeof(broker_ops) / sizeof(broker_ops[0]);

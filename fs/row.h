@@ -44,6 +44,8 @@ struct at {
     struct store_result *hold;
     struct message m;
     char value[1024];                /* of a broker/stats row */
+    char path[2048];                 /* of a snapshot's file */
+    size_t path_dir;                 /* what next() found is appended to the first so many bytes of it; 0: nothing is */
 };
 
 struct row {
@@ -74,6 +76,7 @@ extern const struct row topic_groups_rows[];
 extern const struct row groups_rows[];       /* rows_group.c */
 extern const struct row producers_rows[];
 extern const struct row broker_rows[];       /* rows_broker.c */
+extern const struct row snapshots_rows[];    /* rows_snapshot.c */
 
 static inline bool row_is_pattern(const struct row *r) { return r->name[0] == '{'; }
 

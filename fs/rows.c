@@ -133,6 +133,7 @@ const struct row tree_rows[] = {
     {.name = "groups", .kind = ROW_DIR, .mode = 0775, .rows = groups_rows, .read_help = "consumer groups"},
     {.name = "producers", .kind = ROW_DIR, .mode = 0775, .rows = producers_rows, .read_help = "producer groups"},
     {.name = "broker", .kind = ROW_DIR, .mode = 0755, .rows = broker_rows, .read_help = "the broker itself"},
+    {.name = "snapshots", .kind = ROW_DIR, .mode = 0775, .rows = snapshots_rows, .read_help = "consistent copies of the store"},
     {.name = "{topic}", .kind = ROW_DIR, .mode = 0775, .rows = topic_rows, .load = root_topic_load, .next = root_topic_next,
      .make = root_topic_make, .remove = root_topic_remove, .chown = root_topic_chown,
      .read_help = "a topic; its owner is its maintainer, its time that of its last message. System topics are not listed. "

@@ -26,6 +26,8 @@ int tree_open(struct broker *b, struct tree **out, struct fault *f)
         rc = last_errors_open(&t->errors);
     if (!rc)
         rc = node_table_open(&t->nodes, &root_row);
+    if (!rc)
+        rc = dir_streams_open(&t->streams);
     if (rc) {
         tree_close(t);
         return fault_errno(f, -rc, "opening the tree");
@@ -50,6 +52,7 @@ void tree_close(struct tree *t)
     scratches_close(&t->scratches, &t->nodes);
     node_table_close(&t->nodes);
     last_errors_close(t->errors);
+    dir_streams_close(t->streams);
     users_close(t->users);
     free(t);
 }

@@ -20,6 +20,7 @@ struct tree {
     pthread_mutex_t handles_lock;    /* guards the list of open handles; nothing is taken inside */
     struct tree_handle *handles;
     struct scratches scratches;
+    struct dir_streams *streams;
     int64_t opened_ms;
     uid_t uid;                       /* who runs the broker: owner of what has no other */
     gid_t gid;
@@ -47,6 +48,11 @@ int at_load(struct at *a, struct tree *t, const struct tree_node *n, const struc
 const struct row *at_step(struct at *a, const struct row *dir, struct str name, int *err);
 int at_attr(struct at *a, const struct row *row, uint64_t ino, struct tree_attr *out);
 int at_text(struct at *a, const struct row *row, struct buf *out);
+
+/* Directories of the system that are being listed (rows_snapshot.c). 0 or -ENOMEM. */
+struct dir_streams;
+int dir_streams_open(struct dir_streams **out);
+void dir_streams_close(struct dir_streams *s);      /* NULL is allowed */
 
 /* The scratch file that a node stands for, with a reference; NULL: it stands for none, or that is gone. */
 static inline struct scratch *tree_scratch(struct tree *t, const struct tree_node *n)

@@ -309,11 +309,11 @@ void commit_log_trim(struct commit_log *l, int64_t base, int64_t end)
 {
     int64_t page = 4096, from = (end - base + RECORD_BLANK_MIN + page - 1) / page * page;
     char path[4096];
-    int fd;
+    int fd = -1;
 
-    if (from >= l->file_size || mapped_file_path(l->dir, base, path, sizeof path))
-        return;
-    fd = open(path, O_RDWR | O_CLOEXEC);
+    for (int i = 0; fd < 0 && from < l->file_size && i < l->dirs.n; i++)
+        if (mapped_file_path(l->dirs.home[i].dir, base, path, sizeof path) == 0)
+            fd = open(path, O_RDWR | O_CLOEXEC);
     /* Where it cannot be given back, a file takes the room that it would have taken anyway. */
     if (fd >= 0 && fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, from, l->file_size - from) < 0)
         log_info("%s: the space behind its last record stays taken: %s", path, strerror(errno));

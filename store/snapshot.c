@@ -26,7 +26,11 @@
 struct job {
     struct store *s;
     int root, to;                    /* the store's directory and the snapshot's */
-    struct stat parent;              /* where snapshots are kept */
+    struct place {
+        dev_t dev;
+        ino_t ino;
+    } left_out[LOG_DIRS_MAX + 1];    /* where snapshots are kept, and the commit log's directories */
+    int n_left_out;
     struct snapshot_point at;
     int64_t copy_max;
     int64_t tail_base;               /* of the file being written at the point; -1: none */
@@ -240,6 +244,14 @@ static int take_dir(struct job *j, int from, int to_parent, const char *name, ta
     return rc;
 }
 
+static bool is_left_out(const struct job *j, const struct stat *st)
+{
+    for (int i = 0; i < j->n_left_out; i++)
+        if (j->left_out[i].dev == st->st_dev && j->left_out[i].ino == st->st_ino)
+            return true;
+    return false;
+}
+
 /* A file, or a directory with everything below it, as it is. */
 static int take_all(struct job *j, int from, int to, const char *name)
 {
@@ -250,7 +262,7 @@ static int take_all(struct job *j, int from, int to, const char *name)
         return errno == ENOENT ? 0 : -errno;
     if (S_ISREG(st.st_mode))
         return take_whole(j, from, to, name);
-    if (!S_ISDIR(st.st_mode) || (st.st_dev == j->parent.st_dev && st.st_ino == j->parent.st_ino))
+    if (!S_ISDIR(st.st_mode) || is_left_out(j, &st))
         return 0;
     fd = open_dir(from, name);
     return fd < 0 ? errno == ENOENT ? 0 : -errno : take_dir(j, fd, to, name, take_all);
@@ -341,37 +353,44 @@ static int take_queues(struct job *j, const char *name)
 
 /* ---- the commit log ---- */
 
-static int take_log_file(struct job *j, int from, int to, int64_t base)
+static int take_log_file(struct job *j, int to, int64_t base)
 {
+    const struct log_dirs *dirs = &j->s->log.dirs;
+    int rc = 0;
     char name[24];
 
     snprintf(name, sizeof name, "%020" PRId64, base);
-    if (base == j->tail_base)
-        return take_copy(j, from, to, name, copy_log_tail);
-    return take_link(j, from, to, name, copy_whole);
+    for (int i = 0; i < dirs->n; i++) {
+        int from = open(dirs->home[i].dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        bool here = from >= 0 && faccessat(from, name, F_OK, 0) == 0;
+        if (here)
+            rc = base == j->tail_base ? take_copy(j, from, to, name, copy_log_tail) : take_link(j, from, to, name, copy_whole);
+        if (from >= 0)
+            close(from);
+        if (here)
+            return rc;
+    }
+    return 0;                        /* expired meanwhile */
 }
 
-/* The log's directory need not be in the root; in the snapshot it is. */
+/* From whatever directories into one. */
 static int take_log(struct job *j, const char *name)
 {
     struct file_list *l = &j->s->log.files;
-    int from = open(j->s->log.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), to = -1, rc = 0, n = file_list_count(l);
+    int to = -1, rc = 0, n = file_list_count(l);
     int64_t after = -1;
 
-    if (from < 0 || mkdirat(j->to, name, 0755) < 0 || (to = open_dir(j->to, name)) < 0)
-        rc = -errno;
+    if (mkdirat(j->to, name, 0755) < 0 || (to = open_dir(j->to, name)) < 0)
+        return -errno;
     /* By base and not by number: retention may take the first ones away meanwhile. */
     for (int i = 0; !rc && i < n; i++) {
         int64_t base = file_list_next(l, after + 1);
         if (base < 0 || base >= j->at.log_end)
             break;
-        rc = take_log_file(j, from, to, base);
+        rc = take_log_file(j, to, base);
         after = base + l->file_size - 1;
     }
-    if (from >= 0)
-        close(from);
-    if (to >= 0)
-        close(to);
+    close(to);
     return rc;
 }
 
@@ -576,6 +595,16 @@ static int make(struct job *j, const char *part, const char *dir)
     return rc ? rc : dir_sync_of(dir);
 }
 
+static int leave_out(struct job *j, const char *dir)
+{
+    struct stat st;
+
+    if (stat(dir, &st) < 0)
+        return -errno;
+    j->left_out[j->n_left_out++] = (struct place){st.st_dev, st.st_ino};
+    return 0;
+}
+
 static int open_places(struct job *j, const char *part)
 {
     char *parent = strdup(part), *slash = parent ? strrchr(parent, '/') : NULL;
@@ -583,8 +612,11 @@ static int open_places(struct job *j, const char *part)
 
     if (slash)
         *slash = 0;
-    if (!rc && ((j->root = open(j->s->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0 ||
-                stat(slash ? slash == parent ? "/" : parent : ".", &j->parent) < 0))
+    if (!rc)
+        rc = leave_out(j, slash ? slash == parent ? "/" : parent : ".");
+    for (int i = 0; !rc && i < j->s->log.dirs.n; i++)
+        rc = leave_out(j, j->s->log.dirs.home[i].dir);
+    if (!rc && (j->root = open(j->s->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
         rc = -errno;
     free(parent);
     return rc;

@@ -262,7 +262,7 @@ static void test_while_sending(void)
     int64_t before[8][QUEUES], after[8][QUEUES];
     int sealed = 0;
 
-    c.commit_log_file_size = 1 << 20;
+    c.commit_log_file_size = 8 << 20;
     s = test_open(&c);
     mkdir(path_in(&c, "snapshots"), 0755);
     for (int i = 0; i < QUEUES; i++) {
