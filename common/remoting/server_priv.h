@@ -82,7 +82,8 @@ struct loop {
     bool threaded;                  /* thread is to be joined */
     pthread_t thread;
     uv_loop_t uv;
-    uv_async_t wake;
+    uv_poll_t wake;                 /* the reading end below */
+    int wake_fds[2];                /* a pipe: a byte in it wakes the loop */
     uv_prepare_t before_poll;
     uv_timer_t sweep;
     _Atomic(struct task *) tasks;   /* newest first; TASKS_CLOSED once the loop has ended */
