@@ -288,6 +288,10 @@ int queue_sync(const struct queue_env *env, struct store_queue *q, int64_t from,
     while (!rc && at < end) {
         struct mapped_file *m = queue_file(env, q, dir, at);
         int64_t file_end;
+        if (!m && at < file_list_base(&q->files, 0)) {       /* retention took the file before it was synced */
+            at += env->file_size - at % env->file_size;
+            continue;
+        }
         if (!m)
             return atomic_load(&q->dead) ? 0 : -ENOENT;
         file_end = m->base + m->size;
