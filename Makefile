@@ -53,7 +53,7 @@ debug:
 	$(MAKE) O=build/debug CFLAGS="-O1 -g -fno-omit-frame-pointer" SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined" all unit fault-programs
 
 # ---- tests: TAP, through prove; each on its own ports and directories ----
-PROVE    = prove --exec '' --timer
+PROVE    = prove --exec tests/run-one --timer
 JOBS    ?= $(shell nproc)
 C_TESTS  = $(patsubst tests/unit/%.c,build/debug/tests/unit/%,$(sort $(wildcard tests/unit/*.c)))
 T_TESTS  = $(sort $(wildcard tests/wire/*.t tests/mount/*.t tests/docs/*.t)) tests/fault/kill9.t tests/fault/power.t

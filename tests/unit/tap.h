@@ -24,7 +24,7 @@ static inline bool tap_ok(bool good, const char *file, int line, const char *fmt
     va_end(ap);
     putchar('\n');
     if (!good)
-        printf("# failed at %s:%d\n", file, line);
+        fprintf(stderr, "# %d failed at %s:%d\n", tap_run, file, line);
     fflush(stdout);
     return good;
 }
@@ -35,13 +35,13 @@ static inline bool tap_ok(bool good, const char *file, int line, const char *fmt
 #define is_int(got, want, ...) do { \
         int64_t got_ = (int64_t)(got), want_ = (int64_t)(want); \
         if (!tap_ok(got_ == want_, __FILE__, __LINE__, __VA_ARGS__)) \
-            printf("#   got %" PRId64 ", want %" PRId64 "\n", got_, want_); \
+            fprintf(stderr, "#   got %" PRId64 ", want %" PRId64 "\n", got_, want_); \
     } while (0)
 
 #define is_text(got, want, ...) do { \
         const char *got_ = (got), *want_ = (want); \
         if (!tap_ok(got_ && want_ && strcmp(got_, want_) == 0, __FILE__, __LINE__, __VA_ARGS__)) \
-            printf("#   got  %s\n#   want %s\n", got_ ? got_ : "(null)", want_ ? want_ : "(null)"); \
+            fprintf(stderr, "#   got  %s\n#   want %s\n", got_ ? got_ : "(null)", want_ ? want_ : "(null)"); \
     } while (0)
 
 static inline int tap_done(void)
