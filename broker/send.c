@@ -267,7 +267,14 @@ static int level_of(const struct send *s, const struct send_props *p, struct fau
     return level;
 }
 
-/* Under meta_read, topic and queue are chosen. */
+bool send_needs_worker(const struct send *s, int n)
+{
+    struct store_queue *q = request_on_loop(s->r) ? topic_queue(s->t, s->queue_id) : NULL;
+
+    return q && !store_queue_ready(q, n);
+}
+
+/* Under meta_read, topic and queue are chosen. -EINPROGRESS: the queue's file must grow first, which is a worker's business. */
 static int append_one(struct send *s, struct one *o, bool dead, struct fault *f)
 {
     struct send_props *p = &o->props;
@@ -290,6 +297,8 @@ static int append_one(struct send *s, struct one *o, bool dead, struct fault *f)
     m.body = request_cmd(s->r)->body;
     m.properties = str_n(p->text, p->n);
     tags_code = p->tags.n ? str_java_hash(p->tags) : 0;
+    if (!level && send_needs_worker(s, 1))
+        return -EINPROGRESS;
     rc = level > 0 ? schedule_append(s->b->schedule, &m, level, &put, f) :
                      put_append(s->b, s->t, &m, &tags_code, 1, &put, f);
     if (rc)
@@ -402,7 +411,7 @@ static int send_decode(struct send *s, struct fault *f)
 
 #define TRIES 3     /* a topic that was made can be gone again before the message comes to it */
 
-/* Also the worker's way, when a topic has to be made first. */
+/* Also the worker's way, when a topic or a queue's file has to be made first. */
 static void send_serve(struct request *r)
 {
     struct send s;
@@ -418,7 +427,7 @@ static void send_serve(struct request *r)
     rc = send_decode(&s, &f);
     for (int i = 0; !rc; i++) {
         rc = s.h.batch ? send_batch(&s, &ids, &f) : send_one(&s, &one, &f);
-        if (rc != -ENXIO)
+        if (rc != -ENXIO && rc != -EINPROGRESS)
             break;
         if (request_on_loop(r)) {
             request_to_worker(r, send_serve);

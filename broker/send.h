@@ -40,6 +40,9 @@ void send_message_of(const struct send *s, struct message *m);
 void send_answer(struct send *s);
 /* Does a WAIT property let the producer wait? Absent: yes. */
 bool send_waits(struct str wait);
+/* On a network loop, and n more messages would have the queue's file made or grown: the request goes to a worker then
+ * (-EINPROGRESS). Under meta_read, topic and queue are chosen. */
+bool send_needs_worker(const struct send *s, int n);
 
 /* send_batch.c: a send whose body holds many messages. ids is filled with their offset ids and must live until the
  * answer. As send_one in send.c. */

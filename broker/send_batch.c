@@ -110,6 +110,10 @@ static int append_batch(struct send *s, int n, struct buf *ids, struct fault *f)
     void *memory = batch_alloc(&a, n);
     int rc;
 
+    if (send_needs_worker(s, n)) {
+        free(memory);
+        return -EINPROGRESS;
+    }
     /* Room for the ids is made first: what is appended must be answered. */
     if (!memory || !buf_room(ids, (size_t)n * 57)) {
         free(memory);

@@ -178,6 +178,12 @@ static int append_prepared(struct store *s, struct store_queue *q, struct prepar
     return 0;
 }
 
+bool store_queue_ready(struct store_queue *q, int n)
+{
+    return atomic_load_explicit(&q->loaded, memory_order_acquire) &&
+           (queue_max(q) + n) * UNIT_SIZE <= atomic_load_explicit(&q->reserved, memory_order_relaxed);
+}
+
 int store_append(struct store *s, struct store_queue *q, const struct message *m, int64_t tags_code,
                  struct store_put *out, struct fault *f)
 {

@@ -30,7 +30,7 @@ struct store_queue {
     _Atomic int64_t min, max;            /* queue offsets: first, and next to be written */
     _Atomic int64_t last_time;           /* store time of the last message, ms; 0: none */
     int64_t flushed;                     /* units on disk up to here; the flusher */
-    int64_t reserved;                    /* bytes with disk space up to here; append lock */
+    _Atomic int64_t reserved;            /* bytes with disk space up to here; written under the append lock */
     struct mapped_file *tail;            /* where the next unit goes, owned by files; append lock */
     struct file_list files;
     _Atomic(void *) data;                /* the owner's */

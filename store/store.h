@@ -104,6 +104,9 @@ int store_append(struct store *s, struct store_queue *q, const struct message *m
 /* n messages of one queue, consecutive in log and queue, all or none. out[n]. */
 int store_append_batch(struct store *s, struct store_queue *q, const struct message *m, const int64_t *tags_codes,
                        int n, struct store_put *out, struct fault *f);
+/* True when n messages can be appended to q without making or extending a file of the queue, which may wait for the
+ * disk. A hint: another append may come between. Any thread. */
+bool store_queue_ready(struct store_queue *q, int n);
 /* Calls cb(arg, ok) once the log is on disk up to offset end; at once (before it returns, true) when it already is.
  * ok false: the disk failed or timeout_ms passed (FLUSH_DISK_TIMEOUT). Once each, on a thread of the store, with no
  * lock held; it must not wait. One sync serves all that wait. True when cb was called before the return. */
