@@ -186,6 +186,16 @@ static const struct conf_row rows[] = {
         "ms between the deletions of two commit log files"),
     INT("deleteConsumeQueueFilesInterval", delete_consume_queue_files_interval, "100", 0, MS_MAX, LIVE,
         "ms between the deletions of two consume queue files"),
+    /* index */
+    BOOL("messageIndexEnable", message_index_enable, "true", AT_START,
+         "index messages by key, unique id and tag; what is there is found without it too"),
+    INT("maxHashSlotNum", max_hash_slot_num, "5000000", 1, 500000000, AT_START,
+        "slots of an index file, 4 bytes each; index files of another size are made again from the log"),
+    INT("maxIndexNum", max_index_num, "20000000", 2, 100000000, AT_START,
+        "entries of an index file, 20 bytes each, of which the first is not used"),
+    INT("maxMsgsNumBatch", max_msgs_num_batch, "64", 1, 100000, LIVE, "messages of one query by key"),
+    INT("defaultQueryMaxNum", default_query_max_num, "32", 1, 100000, LIVE,
+        "messages of one query by unique id"),
 };
 
 const struct conf_table broker_config_rows = {rows, sizeof(rows) / sizeof(rows[0])};

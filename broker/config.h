@@ -70,6 +70,9 @@ struct broker_config {
     int32_t disk_max_used_space_ratio, disk_space_clean_forcibly_ratio, disk_space_warning_level_ratio;
     bool clean_file_forcibly_enable;
     int32_t delete_file_batch_max, delete_commit_log_files_interval, delete_consume_queue_files_interval;
+    /* index */
+    bool message_index_enable;
+    int32_t max_hash_slot_num, max_index_num, max_msgs_num_batch, default_query_max_num;
 };
 
 extern const struct conf_table broker_config_rows;

@@ -9,6 +9,7 @@
 const struct op broker_ops[] = {
     {10, "SEND_MESSAGE", op_send_message, 0, "appends one message to a queue"},
     {11, "PULL_MESSAGE", op_pull_message, OP_MAIN_PORT, "messages of a queue from an offset on; may be held until one comes"},
+    {12, "QUERY_MESSAGE", op_query_message, OP_WORKER, "the newest messages with a key, a unique id or a tag"},
     {14, "QUERY_CONSUMER_OFFSET", op_query_consumer_offset, 0, "a group's committed offset in a queue"},
     {15, "UPDATE_CONSUMER_OFFSET", op_update_consumer_offset, 0, "commits a group's offset in a queue"},
     {17, "UPDATE_AND_CREATE_TOPIC", op_update_and_create_topic, OP_WORKER | OP_ADMIN, "makes a topic or changes it"},

@@ -138,6 +138,7 @@ static void v_total_tps(const struct snapshot *s, struct buf *out) { put_rates(s
 static void v_got_tps(const struct snapshot *s, struct buf *out) { put_rates(s, of_got, out); }
 static void v_to_flush(const struct snapshot *s, struct buf *out) { bytes_text(out, s->st.log_max - s->st.flushed); }
 static void v_accept(const struct snapshot *s, struct buf *out) { buf_i64(out, broker_conf(s->b)->start_accept_send_request_time_stamp); }
+static void v_index_behind(const struct snapshot *s, struct buf *out) { buf_i64(out, s->st.index_behind); }
 /* Queues are written in the append itself, and between a socket and the log or the mapped file stands no queue of
  * requests: these are nought because there is nothing that could wait. */
 static void v_nothing_waits(const struct snapshot *s, struct buf *out) { (void)s; buf_putc(out, '0'); }
@@ -183,7 +184,7 @@ static const struct value_row {
     {"commitLogDiskRatio", v_disk},
     {"commitLogMaxOffset", v_log_max},
     {"commitLogMinOffset", v_log_min},
-    {"dispatchBehindBytes", v_nothing_waits},
+    {"dispatchBehindBytes", v_index_behind},
     {"earliestMessageTimeStamp", v_earliest},
     {"getFoundTps", v_found_tps},
     {"getMissTps", v_missed_tps},

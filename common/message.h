@@ -87,6 +87,8 @@ void prop_copy_without(struct buf *out, struct str properties, const char *const
 /* Walks: *pos starts 0; false at the end. Entries without a name or value are skipped, as Apache skips them. */
 bool prop_next(struct str properties, size_t *pos, struct str *name, struct str *value);
 
+/* The next word of a KEYS text, which is cut off it; empty between two blanks. */
+struct str message_next_key(struct str *keys);
 /* int64 tag code that a consume queue keeps: Java hash of TAGS, 0 without. */
 int64_t message_tags_code(struct str properties);
 

@@ -83,3 +83,13 @@ int64_t message_tags_code(struct str properties)
 
     return tags.n ? str_java_hash(tags) : 0;
 }
+
+struct str message_next_key(struct str *keys)
+{
+    const char *blank = memchr(keys->p, ' ', keys->n);
+    struct str key = str_n(keys->p, blank ? (size_t)(blank - keys->p) : keys->n);
+    size_t used = key.n + (blank != NULL);
+
+    *keys = str_n(keys->p + used, keys->n - used);
+    return key;
+}

@@ -173,6 +173,7 @@ static int append_prepared(struct store *s, struct store_queue *q, struct prepar
         count(&s->append_refused, n);
         return rc;
     }
+    index_appended(&s->index);
     if (s->on_arrival)
         s->on_arrival(s->arrival_ctx, q, max);
     return 0;

@@ -321,6 +321,7 @@ static void checkpoint_if_changed(struct store *s, struct checkpoint *written)
     int rc;
 
     s->checkpoint.log_time = atomic_load(&s->flush.flushed_time);
+    s->checkpoint.index_time = atomic_load(&s->index.safe_time);
     if (memcmp(&s->checkpoint, written, sizeof *written) == 0)
         return;
     if ((rc = checkpoint_write(s->checkpoint_path, &s->checkpoint)))

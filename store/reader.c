@@ -97,6 +97,21 @@ static int add_extent(struct result *r, char *p, size_t n)
     return 0;
 }
 
+int result_add(struct store_result **out, struct mapped_file *file, char *p, uint32_t size)
+{
+    struct result *r = *out ? (struct result *)*out : result_new();
+    int rc;
+
+    if (!r)
+        return -ENOMEM;
+    *out = &r->pub;
+    if (file && ((rc = hold_file(r, file)) || (rc = add_extent(r, p, size))))
+        return rc;
+    r->pub.n_messages += file != NULL;
+    r->pub.bytes += size;
+    return 0;
+}
+
 /* ---- what is in memory ---- */
 
 static bool is_resident(const char *p, size_t n)

@@ -24,8 +24,8 @@ static bool whole_record(const struct mapped_file *file, int64_t at, int64_t not
            m->store_timestamp >= not_before;
 }
 
-/* The next whole record in (at, end), or -1: looked for by the first byte of its magic. */
-static int64_t find_record(const struct mapped_file *file, int64_t at, int64_t end, int64_t not_before)
+/* Looked for by the first byte of its magic. */
+int64_t record_after(const struct mapped_file *file, int64_t at, int64_t end, int64_t not_before)
 {
     const char *p = file->map + (at - file->base) + 1 + RECORD_AT_MAGIC, *last = file->map + (end - file->base);
     struct message m;
@@ -72,7 +72,7 @@ int64_t resync(struct store *s, struct mapped_file *file, int64_t at, int64_t no
 {
     int64_t end = file->base + mapped_file_data_end(file, s->log.dir), file_end = file->base + file->size, next;
 
-    next = end > at ? find_record(file, at, end, not_before) : -1;
+    next = end > at ? record_after(file, at, end, not_before) : -1;
     if (next > 0 && fill(file, at, next, not_before) == 0) {
         log_error("commit log %s/%020" PRId64 ": %" PRId64 " bytes at %" PRId64
                   " are damaged: their messages are lost, the log goes on behind them",

@@ -52,6 +52,11 @@ static int take_conf(struct store *s, const struct store_conf *conf, struct faul
     or_default(&c->flush_queue_interval_ms, 1000);
     or_default(&c->flush_queue_least_pages, 2);
     or_default(&c->flush_queue_thorough_ms, 60000);
+    or_default(&c->index_slots, 5000000);
+    or_default(&c->index_entries, 20000000);
+    if (c->index_entries < 2 || index_file_size((struct index_layout){c->index_slots, c->index_entries}) > INT32_MAX)
+        return fault_set(f, RC_INVALID_PARAMETER, EINVAL,
+                         "store: an index file must hold one entry (maxIndexNum 2) and be below 2 GiB");
     if (c->commit_log_file_size > INT32_MAX || c->consume_queue_file_size > INT32_MAX || c->n_delay < 0 ||
         c->n_delay > STORE_DELAY_LEVELS_MAX || !c->root || !*c->root)
         return fault_set(f, RC_INVALID_PARAMETER, EINVAL,
@@ -116,6 +121,7 @@ static void free_store(struct store *s)
     queue_table_free(&s->queues);
     queue_maps_free(&s->maps);
     retention_free(s);
+    index_free(&s->index);
     commit_log_free(&s->log);
     flush_free(s);
     if (s->lock_fd >= 0)
@@ -152,7 +158,8 @@ static int load(struct store *s, struct fault *f)
     if ((rc = checkpoint_read(s->checkpoint_path, &s->checkpoint, f)) ||
         (rc = commit_log_open(&s->log, s->log_paths, s->conf.commit_log_read_only, s->conf.commit_log_file_size, f)) ||
         (rc = queue_table_load(&s->queues, &s->env, f)) ||
-        (rc = recover(s, after_crash || s->log.files.was_cut, f)))
+        (rc = recover(s, after_crash || s->log.files.was_cut, f)) ||
+        (rc = index_open(s, after_crash || s->log.files.was_cut, f)))
         return rc;
     s->checkpoint.log_time = atomic_load(&s->log.last_time);
     atomic_store(&s->flush.flushed_time, s->checkpoint.log_time);
@@ -170,8 +177,12 @@ static int open_store(struct store *s, const struct store_conf *conf, struct fau
         return fault_errno(f, -rc, "open the store");
     if ((rc = load(s, f)) || (rc = write_abort(s, f)) || (rc = commit_log_start(&s->log, f)))
         return rc;
-    if (!(rc = flush_start(s, f)) && (rc = retention_start(s, f)))
+    if (!(rc = flush_start(s, f)) && (rc = index_start(s, f)))
         flush_stop(s);
+    if (!rc && (rc = retention_start(s, f))) {
+        index_stop(s);
+        flush_stop(s);
+    }
     if (rc)
         commit_log_stop(&s->log);
     return rc;
@@ -202,17 +213,21 @@ int store_open(const struct store_conf *conf, struct store **out, struct fault *
 
 int store_close(struct store *s)
 {
-    int rc;
+    int rc, index_rc;
 
     if (!s)
         return 0;
     retention_stop(s);
+    index_rc = index_stop(s);
     flush_stop(s);
     commit_log_stop(&s->log);
     if (!(rc = flush_log(s)) && !(rc = flush_queues(s, true))) {
         s->checkpoint.log_time = atomic_load(&s->flush.flushed_time);
+        s->checkpoint.index_time = atomic_load(&s->index.safe_time);
         rc = checkpoint_write(s->checkpoint_path, &s->checkpoint);
     }
+    if (!rc)
+        rc = index_rc;
     if (!rc && s->writes != WRITES_FAILED) {
         if (unlink(s->abort_path) < 0 && errno != ENOENT)
             rc = -errno;
@@ -304,6 +319,7 @@ void store_stats(struct store *s, struct store_stats *out)
         .get_found = atomic_load(&s->get_found),
         .get_missed = atomic_load(&s->get_missed),
         .last_store_timestamp = atomic_load(&s->log.last_time),
+        .index_behind = index_behind(s),
         .disk_used_ratio = disk_used_by_log(s),
         .queue_maps = atomic_load(&s->maps.count),
         .expired_files = atomic_load(&s->retention.expired_files),

@@ -51,6 +51,8 @@ struct store_conf {
     int32_t flush_queue_least_pages;     /* flushConsumeQueueLeastPages */
     int32_t flush_queue_thorough_ms;     /* flushConsumeQueueThoroughInterval */
     bool check_crc_on_recover;           /* checkCRCOnRecover */
+    bool index_enable;                   /* messageIndexEnable: index what is appended */
+    int32_t index_slots, index_entries;  /* maxHashSlotNum, maxIndexNum; of another layout are made again from the log */
     int64_t hot_bytes;                   /* what lies further from the log's end counts as cold */
     /* Delay of each level in ms (messageDelayLevel), [1..n]: recovery needs it to rebuild the deliver
      * times that the schedule topic's queues keep instead of tag codes. */
@@ -181,6 +183,31 @@ int64_t store_queue_last_time(struct store *s, struct store_queue *q);   /* of t
 /* Queue offset for a time as SEARCH_OFFSET_BY_TIMESTAMP defines it (ConsumeQueue.binarySearchInQueueByTime). Reads the log. */
 int64_t store_offset_at_time(struct store *s, struct store_queue *q, int64_t timestamp_ms, bool upper);
 
+/* ---- by key ---- */
+struct store_query {
+    struct str topic, key;
+    bool tag;                      /* key is the text of TAGS; else a word of KEYS, or the unique id */
+    int64_t begin, end;            /* store times, ms, both included */
+    int32_t max_messages;          /* the newest ones */
+    int64_t max_bytes;             /* at least one message is given, whatever its size */
+    int wait_ms;                   /* for the indexer, when it is behind what was appended before this call */
+};
+struct store_index_end {           /* the last message that is in the index; 0: none is */
+    int64_t time, offset;
+};
+/* The messages with that key, oldest first, in *out (n_messages 0: there are none), to be released; end may be NULL.
+ * Their records are read: may wait for the disk. 0 or -ENOMEM. Source: DefaultMessageStore.queryMessage. */
+int store_query(struct store *s, const struct store_query *q, struct store_index_end *end, struct store_result **out);
+
+struct store_index_file {
+    char name[24];                 /* yyyyMMddHHmmssSSS */
+    int64_t first_time, last_time; /* ms; 0: empty */
+    int64_t first_offset, last_offset;
+    int32_t slots, slots_used, entries, entries_used;
+};
+/* Index file number i from the oldest (0) on: 0 or -ENOENT. Any thread. */
+int store_index_file(struct store *s, int i, struct store_index_file *out);
+
 /* Called after an append made messages up to queue offset max-1 readable, outside the append lock, on
  * the appending thread: two threads' calls for one queue may come in either order. One listener; set before
  * the first append. */
@@ -224,6 +251,7 @@ struct store_stats {
     int64_t last_store_timestamp;
     bool writable;
     char why_not[200];                 /* when not writable */
+    int64_t index_behind;              /* bytes of the log that the indexer has yet to read; 0 without indexing */
     double disk_used_ratio;            /* of the log's file system (of several, the emptiest), 0..1, in whole percent */
     int64_t queue_maps;                /* queue files mapped now */
     int64_t expired_files;             /* log files deleted since open */

@@ -6,6 +6,7 @@
 #include "store/commit_log.h"
 #include "store/consume_queue.h"
 #include "store/flush.h"
+#include "store/index.h"
 #include "store/queue_maps.h"
 #include "store/queue_table.h"
 #include "store/retention.h"
@@ -28,6 +29,7 @@ struct store {
     struct queue_maps maps;
     struct retention retention;
     struct flusher flush;
+    struct index index;
     struct checkpoint checkpoint;    /* the queue thread's once it runs */
 
     /* The append lock guards the log's and all queues' ends, the dirty list, and the words on writes. Under it:
@@ -59,6 +61,10 @@ int recover(struct store *s, bool after_crash, struct fault *f);
 /* Recovery found no record at `at`: where the log goes on behind the damage (a whole record, stored at or after
  * not_before, or the file's end), the bytes between made into a record of their own; -1: it ends there. */
 int64_t resync(struct store *s, struct mapped_file *file, int64_t at, int64_t not_before);
+/* The first whole record in (at, end) of the file, stored at or after not_before; -1: none (resync.c). */
+int64_t record_after(const struct mapped_file *file, int64_t at, int64_t end, int64_t not_before);
+/* Adds a record of the mapped file to *r, which is made when NULL; file NULL: makes it only. 0 or -ENOMEM (reader.c). */
+int result_add(struct store_result **r, struct mapped_file *file, char *p, uint32_t size);
 /* Turns writes off for good: a sync failed (append.c). */
 void writes_failed(struct store *s, int err, const char *what);
 /* Puts q on the list of queues to be synced; append lock held (append.c). */

@@ -1,0 +1,178 @@
+/* Messages by key: the index names records, the records say whether they really
+ * have the key. Source: Apache DefaultMessageStore.queryMessage and
+ * IndexService.queryOffset (5.5.0), which leave that check to their clients. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "common/log.h"
+#include "store/store_impl.h"
+
+#define STEPS_MAX INT64_C(20000000)  /* entries that one query looks at: a whole chain of a file of Apache's size */
+#define READS_MAX 100000             /* records that one query reads and finds to be others' */
+#define MESSAGES_MAX 100000
+
+struct found {
+    struct mapped_file *file;        /* a reference */
+    char *p;
+    uint32_t size;
+};
+
+struct query {
+    struct store *s;
+    const struct store_query *want;
+    struct found *found;             /* newest first */
+    int32_t n;
+    int64_t last;                    /* log offset of the last one found */
+    int64_t bytes, reads_left;
+};
+
+static bool has_key(const struct message *m, struct str key)
+{
+    struct str keys = prop_get(m->properties, "KEYS");
+
+    if (str_eq(prop_get(m->properties, "UNIQ_KEY"), key))
+        return true;
+    while (keys.n)
+        if (str_eq(message_next_key(&keys), key))
+            return true;
+    return false;
+}
+
+static bool is_wanted(const struct store_query *want, const struct message *m)
+{
+    if (!str_eq(m->topic, want->topic) || m->store_timestamp < want->begin || m->store_timestamp > want->end)
+        return false;
+    return want->tag ? str_eq(prop_get(m->properties, "TAGS"), want->key) : has_key(m, want->key);
+}
+
+/* The record at offset, with a reference to its file; NULL: none is there (any more). */
+static struct mapped_file *record_at(struct store *s, int64_t offset, struct message *m)
+{
+    struct mapped_file *file = commit_log_get(&s->log, offset, MESSAGE_MIN_SIZE);
+    int64_t left, behind;
+
+    if (!file)
+        return NULL;
+    left = file->base + file->size - offset;
+    behind = commit_log_max(&s->log) - offset;
+    if (message_record_get(file->map + (offset - file->base), (size_t)(left < behind ? left : behind), false, m) == 0 &&
+        m->physical_offset == offset)
+        return file;
+    mapped_file_unref(file);
+    return NULL;
+}
+
+static bool take(void *arg, int64_t offset)
+{
+    struct query *q = arg;
+    struct mapped_file *file;
+    struct message m;
+
+    /* Newest first: the same again is another key of the same message, or the same word twice. */
+    if (offset >= q->last)
+        return true;
+    file = record_at(q->s, offset, &m);
+    if (!file || !is_wanted(q->want, &m)) {
+        mapped_file_unref(file);
+        return q->reads_left-- > 0;
+    }
+    if (q->n && m.size > q->want->max_bytes - q->bytes) {
+        mapped_file_unref(file);
+        return false;
+    }
+    q->found[q->n++] = (struct found){file, file->map + (offset - file->base), m.size};
+    q->bytes += m.size;
+    q->last = offset;
+    return q->n < q->want->max_messages;
+}
+
+/* False without memory. */
+static bool key_hash(const struct store_query *want, int32_t *out)
+{
+    struct buf text = {0};
+    bool ok;
+
+    buf_put_str(&text, want->topic);
+    buf_puts(&text, want->tag ? "#T#" : "#");
+    buf_put_str(&text, want->key);
+    if ((ok = !buf_failed(&text)))
+        *out = index_hash(text.p, text.n);
+    buf_free(&text);
+    return ok;
+}
+
+static void look(struct query *q, int32_t hash)
+{
+    const struct store_query *want = q->want;
+    int64_t steps = STEPS_MAX;
+    struct index_file *file;
+    bool more = true;
+
+    for (int i = 0; more && (file = index_get(&q->s->index, i)); i++) {
+        struct index_file_info info;
+        index_file_info(file, &info);
+        if (index_file_in_time(file, want->begin, want->end))
+            more = index_file_select(file, hash, want->begin, want->end, &steps, take, q);
+        if (info.begin_time < want->begin)
+            more = false;
+        index_file_unref(file);
+    }
+    if (steps < 0 || q->reads_left < 0)
+        log_warn("query of %.*s by key %.*s was given up: its hash has too many entries", STR_ARG(want->topic),
+                 STR_ARG(want->key));
+}
+
+static void tell_end(struct store *s, struct store_index_end *end)
+{
+    struct index_file *file = index_get(&s->index, 0);
+    struct index_file_info info = {0};
+
+    if (file)
+        index_file_info(file, &info);
+    index_file_unref(file);
+    *end = (struct store_index_end){info.end_time, info.end_offset};
+}
+
+static int give(struct query *q, struct store_result **out)
+{
+    int rc = result_add(out, NULL, NULL, 0);
+
+    for (int32_t i = q->n - 1; i >= 0; i--) {
+        if (!rc)
+            rc = result_add(out, q->found[i].file, q->found[i].p, q->found[i].size);
+        mapped_file_unref(q->found[i].file);
+    }
+    if (rc) {
+        store_release(*out);
+        *out = NULL;
+        return rc;
+    }
+    (*out)->status = q->n ? STORE_FOUND : STORE_NO_MATCHED_MESSAGE;
+    (*out)->cold = q->n && store_far(q->s, q->last);
+    return 0;
+}
+
+int store_query(struct store *s, const struct store_query *want, struct store_index_end *end, struct store_result **out)
+{
+    struct query q = {.s = s, .want = want, .last = INT64_MAX, .reads_left = READS_MAX};
+    int32_t hash, max = want->max_messages;
+    int rc;
+
+    *out = NULL;
+    index_wait(&s->index, commit_log_max(&s->log), want->wait_ms);
+    if (max > MESSAGES_MAX)
+        max = MESSAGES_MAX;
+    if (!key_hash(want, &hash) || (max > 0 && !(q.found = malloc((size_t)max * sizeof *q.found))))
+        return -ENOMEM;
+    if (max > 0) {
+        struct store_query bounded = *want;
+        bounded.max_messages = max;
+        q.want = &bounded;
+        look(&q, hash);
+    }
+    if (end)
+        tell_end(s, end);
+    rc = give(&q, out);
+    free(q.found);
+    return rc;
+}
