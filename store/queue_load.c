@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/file.h"
 #include "common/log.h"
 
 #define SCAN_UNITS 512
@@ -143,6 +144,24 @@ static void units_range(struct file_list *l, const char *dir, int64_t *first, in
     }
 }
 
+/* Where to look for torn units after a crash: CRASH_SCAN_FILES back, and on until a file begins with a unit, so that
+ * new files whose units did not come to the disk do not hide that the older ones' did not either. */
+static int64_t crash_scan_start(struct unit_reader *r, int64_t first, int64_t last_file)
+{
+    int64_t per = r->file_size / UNIT_SIZE, from = last_file - (CRASH_SCAN_FILES - 1) * per;
+
+    while (from > first) {
+        struct store_entry e;
+        int rc = reader_unit(r, from, &e);
+        if (rc)
+            return rc;
+        if (unit_written(&e))
+            return from;
+        from -= per;
+    }
+    return first;
+}
+
 /* Past the last unit: the first one that was not written, unless written ones follow. Those in between
  * that are torn are made again. */
 static int64_t find_end(const struct queue_env *env, struct store_queue *q, struct unit_reader *r, int64_t *first)
@@ -153,11 +172,8 @@ static int64_t find_end(const struct queue_env *env, struct store_queue *q, stru
     units_range(&q->files, r->dir, first, &end, &last_file);
     if (end == *first)
         return *first;
-    from = last_file;
-    if (env->after_crash) {
-        from -= (CRASH_SCAN_FILES - 1) * (r->file_size / UNIT_SIZE);
-        from = from < *first ? *first : from;
-    }
+    if ((from = env->after_crash ? crash_scan_start(r, *first, last_file) : last_file) < 0)
+        return from;
     max = env->after_crash ? scan_units(r, from, end) : first_not(r, from, end, is_written, 0);
     if (max < 0)
         return max;
@@ -264,14 +280,84 @@ static int look_in(struct queue_env *env, struct store_queue *q, const char *dir
     return rc;
 }
 
+/* ---- files that are missing in the middle ---- */
+
+static int make_zero_files(struct queue_env *env, const char *dir, int64_t base, int64_t end, struct fault *f)
+{
+    int rc = 0;
+
+    for (; !rc && base < end; base += env->file_size) {
+        struct mapped_file *m = mapped_file_new(base, env->file_size, &env->home);
+        rc = m ? mapped_file_create(m, dir, env->file_size, f) : fault_errno(f, ENOMEM, "make a consume queue file");
+        mapped_file_unref(m);
+    }
+    return rc;
+}
+
+/* A power loss may take the name of a file whose successor's name was kept. Such files are made again, empty:
+ * what stood in them is in the log. Only as many as the log can have messages for: a name may also be nonsense.
+ * Where the first of them begins (a queue offset), -1 when there was none, or below that -errno - 1. */
+static int64_t fill_holes(struct queue_env *env, struct store_queue *q, const char *dir, struct fault *f)
+{
+    int64_t room = (commit_log_max(env->log) - commit_log_min(env->log)) / MESSAGE_MIN_SIZE, first = -1;
+
+    for (int i = 1; i < file_list_count(&q->files); i++) {
+        int64_t base = file_list_base(&q->files, i), want = file_list_base(&q->files, i - 1) + env->file_size;
+        int rc;
+        if (base == want || (base - want) / UNIT_SIZE > room)
+            continue;
+        log_warn("consume queue %s: files from %020" PRId64 " to before %020" PRId64 " are missing: made again from the log",
+                 dir, want, base);
+        if ((rc = make_zero_files(env, dir, want, base, f)) || (rc = dir_sync(dir)))
+            return rc - 1;
+        first = first < 0 ? want / UNIT_SIZE : first;
+    }
+    return first;
+}
+
+/* The units of those files, when there are any behind them; else the search for the queue's end sees it. */
+static int mend_holes(const struct queue_env *env, struct store_queue *q, const char *dir, int64_t from)
+{
+    struct unit_reader r = {.dir = dir, .file_size = env->file_size, .fd = -1};
+    int64_t first, end, last_file, last;
+    int rc;
+
+    units_range(&q->files, dir, &first, &end, &last_file);
+    rc = last_written(&r, from, end, &last);
+    if (!rc && last >= from)
+        rc = queue_mend(env, q, &r, first, from, last);
+    reader_close(&r);
+    return rc;
+}
+
+static int load_files(struct queue_env *env, struct store_queue *q, const char *dir)
+{
+    struct fault f = {0};
+    int64_t hole = -1;
+    int rc = file_list_load(&q->files, dir, &f);
+
+    if (!rc && (hole = fill_holes(env, q, dir, &f)) < -1)
+        rc = (int)hole + 1;
+    if (!rc && hole >= 0) {
+        bool was_cut = q->files.was_cut;
+        file_list_free(&q->files);
+        file_list_init(&q->files, env->file_size, &env->home);
+        rc = file_list_load(&q->files, dir, &f);
+        q->files.was_cut |= was_cut;
+        rc = rc ? rc : mend_holes(env, q, dir, hole);
+    }
+    if (rc)
+        log_error("consume queue %s: %s", dir, f.text[0] ? f.text : strerror(-rc));
+    return rc;
+}
+
 static int load(struct queue_env *env, struct store_queue *q)
 {
     char dir[4096];
-    struct fault f = {0};
     int rc = queue_dir(env, q, dir, sizeof dir);
 
-    if (!rc && (rc = file_list_load(&q->files, dir, &f)))
-        log_error("consume queue: %s", f.text);
+    if (!rc)
+        rc = load_files(env, q, dir);
     q->flushed = INT64_MAX;
     if (!rc && !(rc = look_in(env, q, dir)))
         return 0;

@@ -17,8 +17,9 @@ int reader_open(struct unit_reader *r, int64_t base)
 
     if (r->fd >= 0 && r->base == base)
         return 0;
+    rc = reader_sync(r);
     reader_close(r);
-    if ((rc = mapped_file_path(r->dir, base, path, sizeof path)))
+    if (rc || (rc = mapped_file_path(r->dir, base, path, sizeof path)))
         return rc;
     r->fd = open(path, O_RDWR | O_CLOEXEC);
     r->base = base;
@@ -30,6 +31,15 @@ void reader_close(struct unit_reader *r)
     if (r->fd >= 0)
         close(r->fd);
     r->fd = -1;
+    r->dirty = false;
+}
+
+int reader_sync(struct unit_reader *r)
+{
+    if (r->fd < 0 || !r->dirty)
+        return 0;
+    r->dirty = false;
+    return fdatasync(r->fd) < 0 ? -errno : 0;
 }
 
 int read_all(int fd, void *p, size_t n, int64_t at)
@@ -68,6 +78,7 @@ static int write_unit(struct unit_reader *r, int64_t offset, const struct store_
     if (rc)
         return rc;
     unit_put(raw, e);
+    r->dirty = true;
     n = pwrite(r->fd, raw, sizeof raw, at - r->base);
     return n == (ssize_t)sizeof raw ? 0 : n < 0 ? -errno : -EIO;
 }
@@ -162,9 +173,7 @@ int queue_mend(const struct queue_env *env, struct store_queue *q, struct unit_r
             rc = mend_run(&c, at, e.physical_offset);
         c.from = -1;
     }
-    if (!rc && r->fd >= 0 && fdatasync(r->fd) < 0)
-        rc = -errno;
-    return rc;
+    return rc ? rc : reader_sync(r);
 }
 
 static int catch_up_file(struct mend *c, const struct mapped_file *file, int64_t at, int64_t end)
@@ -201,8 +210,8 @@ int64_t queue_catch_up(const struct queue_env *env, struct store_queue *q, struc
         at = file->base + file->size;
         mapped_file_unref(file);
     }
-    if (!rc && r->fd >= 0 && fdatasync(r->fd) < 0)
-        rc = -errno;
+    if (!rc)
+        rc = reader_sync(r);
     log_warn("consume queue %s: a file was cut; %" PRId64 " units made again from the log", r->dir, c.from - from);
     return rc ? rc : c.from;
 }

@@ -9,11 +9,15 @@ struct unit_reader {
     const char *dir;
     int64_t file_size, base;             /* of the open file */
     int fd;                              /* -1: none */
+    bool dirty;                          /* that file has units that were written here and not synced yet */
 };
 
 /* Opens the file at base, if it is not the open one. 0 or -errno. */
 int reader_open(struct unit_reader *r, int64_t base);
 void reader_close(struct unit_reader *r);
+/* What was written is on disk. Going to another file does it too: the checkpoint will vouch for these units, so no
+ * later recovery looks at them again. 0 or -errno. */
+int reader_sync(struct unit_reader *r);
 /* All n bytes at a place of the file. 0 or -errno. */
 int read_all(int fd, void *p, size_t n, int64_t at);
 int reader_unit(struct unit_reader *r, int64_t offset, struct store_entry *e);
