@@ -89,8 +89,9 @@ static void know(struct queue *q, int64_t offset, int64_t number)
     }
     while (q->n <= offset)
         q->number[q->n++] = UNKNOWN;
-    if (q->number[offset] != UNKNOWN && q->number[offset] != number)
-        bad.wrong++;
+    if (q->number[offset] != UNKNOWN && q->number[offset] != number && bad.wrong++ < 3)
+        printf("# queue %d: %" PRId64 " has message %" PRId64 ", not %" PRId64 "\n", (int)(q - queues), offset, number,
+               q->number[offset]);
     q->number[offset] = number;
 }
 
@@ -299,24 +300,34 @@ static int64_t ask_offset(struct peer *line, int code, int queue)
     return v;
 }
 
-/* The messages of one pull, which begin at offset at. Where the next begins. */
+/* Offsets that are passed over: what power loss tore before it was acknowledged. */
+static void check_hole(struct queue *q, int64_t from, int64_t to)
+{
+    for (int64_t i = from; i < to && i < q->n; i++)
+        if (q->number[i] != UNKNOWN && bad.lost++ < 3)
+            printf("# queue %d: %" PRId64 " is passed over, but had message %" PRId64 "\n", (int)(q - queues), i, q->number[i]);
+}
+
+/* The messages of one pull, which begin at offset at or later. Where the next may begin. */
 static int64_t check_pulled(struct queue *q, struct str body, int64_t at, int64_t *last)
 {
     struct message m;
 
-    for (size_t pos = 0; pos < body.n; pos += m.size, at++) {
+    for (size_t pos = 0; pos < body.n; pos += m.size) {
         int64_t number;
-        if (message_record_get(body.p + pos, body.n - pos, true, &m)) {
+        if (message_record_get(body.p + pos, body.n - pos, true, &m) || m.queue_offset < at) {
             bad.wrong++;
             return at;
         }
+        check_hole(q, at, m.queue_offset);
+        at = m.queue_offset;
         number = number_of(&m);
-        if (m.queue_offset != at || number == UNKNOWN)
+        if (number == UNKNOWN)
             bad.wrong++;
-        if (number <= *last)
-            bad.disorder++;
+        if (number <= *last && bad.disorder++ < 3)
+            printf("# queue %d: %" PRId64 " has message %" PRId64 " after %" PRId64 "\n", (int)(q - queues), at, number, *last);
         *last = number;
-        know(q, at, number);
+        know(q, at++, number);
     }
     return at;
 }
@@ -324,7 +335,7 @@ static int64_t check_pulled(struct queue *q, struct str body, int64_t at, int64_
 static void check_queue(struct peer *line, int queue, bool full)
 {
     struct queue *q = &queues[queue];
-    int64_t at = full ? 0 : q->older, max = ask_offset(line, 30, queue), last = at ? q->number[at - 1] : 0, known = q->n;
+    int64_t at = full ? 0 : q->older, max = ask_offset(line, 30, queue), last = 0, known = q->n;
 
     q->older = q->old < max ? q->old : max;
     q->old = max < q->n ? max : q->n;
@@ -335,7 +346,7 @@ static void check_queue(struct peer *line, int queue, bool full)
     while (at < max) {
         struct command c = about(11, queue), out;
         char offset[21];
-        int64_t next;
+        int64_t next, seen;
         command_add_i64(&c, "queueOffset", at, offset);
         static const char *const fields[][2] = {{"maxMsgNums", "32"}, {"sysFlag", "4"}, {"commitOffset", "0"},
                                                 {"suspendTimeoutMillis", "0"}, {"subscription", "*"}, {"subVersion", "0"},
@@ -343,7 +354,10 @@ static void check_queue(struct peer *line, int queue, bool full)
         for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
             command_add(&c, fields[i][0], str_of(fields[i][1]));
         ask(line, &c, &out);
-        next = out.code ? at : check_pulled(q, out.body, at, &last);
+        next = seen = out.code ? at : check_pulled(q, out.body, at, &last);
+        /* PULL_RETRY_IMMEDIATELY, PULL_NOT_FOUND and PULL_OFFSET_MOVED say where to go on behind a hole */
+        if (str_i64(command_ext(&out, "nextBeginOffset"), &next) == 0 && next > seen)
+            check_hole(q, seen, next);
         if (next <= at) {
             printf("# queue %d: nothing at %" PRId64 " of %" PRId64 ": %d %.*s\n", queue, at, max, out.code,
                    (int)out.remark.n, out.remark.p);

@@ -255,7 +255,7 @@ static void inode_sync(struct inode *i)
     changes_forget(i);
 }
 
-enum fate { ALL_LOST, ALL_KEPT, FIRST_KEPT, SOME_KEPT, TORN, FATES };
+enum fate { ALL_LOST, ALL_KEPT, FIRST_KEPT, SOME_KEPT, TORN, FATES = 8 };    /* the rest is torn too */
 
 static void inode_cut(struct inode *i)
 {
@@ -265,7 +265,7 @@ static void inode_cut(struct inode *i)
     for (struct change *c = i->changes; c; c = c->next, k++) {
         bool comes = fate == ALL_KEPT || (fate == FIRST_KEPT && k < first) || (fate >= SOME_KEPT && coin());
         unconfirmed++;
-        if (!comes || !change_apply(i, c, fate == TORN))
+        if (!comes || !change_apply(i, c, fate >= TORN))
             lost++;
     }
     changes_forget(i);
