@@ -91,7 +91,7 @@ static struct store_queue *take_idle(struct queue_maps *m)
 
 void queue_maps_trim_slow(struct queue_maps *m, pthread_mutex_t *append_lock)
 {
-    int tries = 64;                      /* readers may hold some: they are looked at again by the next one */
+    int tries = 64;                      /* that many may be held; they are looked at again by the next one */
 
     while (tries-- > 0 && atomic_load(&m->count) >= m->max) {
         struct store_queue *q = take_idle(m);
@@ -103,7 +103,9 @@ void queue_maps_trim_slow(struct queue_maps *m, pthread_mutex_t *append_lock)
         q->tail = NULL;
         left = file_list_unmap(&q->files);
         pthread_mutex_unlock(append_lock);
-        if (left)
+        if (left) {                      /* somebody reads or syncs it: the hand passes it by */
+            atomic_store_explicit(&q->used, true, memory_order_relaxed);
             queue_maps_add(m, q);
+        }
     }
 }
