@@ -290,6 +290,7 @@ int commit_log_wait_next(struct commit_log *l, struct fault *f)
 int commit_log_seal(struct commit_log *l, struct fault *f)
 {
     int64_t max = atomic_load_explicit(&l->max, memory_order_relaxed);
+    struct log_gap *gap;
     bool ready;
     int rc;
 
@@ -300,8 +301,9 @@ int commit_log_seal(struct commit_log *l, struct fault *f)
         return -EAGAIN;
     if ((rc = roll(l, f)))
         return rc;
-    atomic_store(&l->gap, l->tail->base - max);
-    atomic_store(&l->gap_end, l->tail->base);
+    gap = &l->gaps[l->n_gaps++ % LOG_GAPS];
+    atomic_store(&gap->n, l->tail->base - max);
+    atomic_store(&gap->end, l->tail->base);
     return 0;
 }
 
@@ -325,7 +327,10 @@ int64_t commit_log_distance(struct commit_log *l, int64_t offset)
 {
     int64_t d = commit_log_max(l) - offset;
 
-    return offset < atomic_load_explicit(&l->gap_end, memory_order_relaxed) ? d - atomic_load(&l->gap) : d;
+    for (int i = 0; i < LOG_GAPS; i++)
+        if (offset < atomic_load_explicit(&l->gaps[i].end, memory_order_relaxed))
+            d -= atomic_load_explicit(&l->gaps[i].n, memory_order_relaxed);
+    return d;
 }
 
 int commit_log_room(struct commit_log *l, size_t n, int64_t *at, char **p, struct fault *f)

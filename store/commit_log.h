@@ -9,6 +9,8 @@
 #include "store/file_list.h"
 #include "store/log_dirs.h"
 
+#define LOG_GAPS 16                  /* as many are remembered; those before lie far back by their messages, too */
+
 struct commit_log {
     struct log_dirs dirs;
     const char *dir;                 /* the first of them: what messages name */
@@ -17,7 +19,10 @@ struct commit_log {
     _Atomic int64_t max;             /* end of the last complete record; written under the append lock */
     _Atomic int64_t last_time;       /* store time of that record, ms; 0: none yet */
     struct mapped_file *tail;        /* file being written, owned by files; append lock */
-    _Atomic int64_t gap, gap_end;    /* bytes left out when a file was closed early, and where they end */
+    struct log_gap {
+        _Atomic int64_t n, end;      /* bytes left out when a file was closed early, and where they end */
+    } gaps[LOG_GAPS];                /* the latest; written under the append lock */
+    unsigned n_gaps;                 /* append lock */
 
     /* The next file, made ahead of its use by a thread of its own. */
     pthread_t thread;

@@ -41,6 +41,10 @@ sub check_copy {
     }
     is($good, 4 * $n, '... each as it was sent');
     is($cw->call(14, {consumerGroup => 'g1', topic => 'TopicA', queueId => 1})->{ext}{offset}, $offset, '... and the offset');
+    my $by_key = eval { await('the index', 20, sub {
+        my $r = $cw->call(12, {topic => 'TopicA', key => 'k5', maxNum => 8, beginTimestamp => 0, endTimestamp => 9e12});
+        $r->{code} == 0 && $r->{body} }) } // '';
+    like($by_key, qr/m5x{700}/, '... found by key');
     is(send_message($cw, 'TopicA', 0, 'more')->{code}, 0, '... and it goes on');
     ok($c->stop, '... and stops');
 }
