@@ -90,9 +90,9 @@ void broker_message_json(const struct message *m, struct buf *out);
 /* Appends a body that its producer packed with zlib as it was before. false, and nothing appended: not so packed, or broken. */
 bool broker_message_unpack(const struct message *m, struct buf *out);
 
-/* The newest messages, at most max, that have the word in KEYS or are of that unique id: each(arg, m), newest first,
+/* The newest messages, at most max, before a commit log offset (0: any), that have the word in KEYS or are of that unique id: each(arg, m), newest first,
  * until it says false; m is valid during the call. -ENOENT: there are none. May wait for the indexer and the disk. */
-int broker_messages_by_key(struct broker *b, struct str topic, struct str key, int32_t max,
+int broker_messages_by_key(struct broker *b, struct str topic, struct str key, int64_t before, int32_t max,
                            bool (*each)(void *arg, const struct message *m), void *arg);
 /* The message of that offset id or unique id, as broker_message_get gives it. -ENOENT. */
 int broker_message_by_id(struct broker *b, struct str id, struct message *out, struct store_result **hold);

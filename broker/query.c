@@ -83,20 +83,21 @@ static int split(const struct store_result *res, struct message *m)
     return n;
 }
 
-static int query(struct broker *b, struct str topic, struct str key, int32_t max, int wait_ms, struct store_result **out)
+static int query(struct broker *b, struct str topic, struct str key, int64_t before, int32_t max, int wait_ms,
+                 struct store_result **out)
 {
-    struct store_query q = {.topic = topic, .key = key, .begin = 0, .end = INT64_MAX, .max_messages = max,
-                            .max_bytes = INT64_MAX, .wait_ms = wait_ms};
+    struct store_query q = {.topic = topic, .key = key, .begin = 0, .end = INT64_MAX, .before = before,
+                            .max_messages = max, .max_bytes = INT64_MAX, .wait_ms = wait_ms};
 
     return store_query(b->store, &q, NULL, out);
 }
 
-int broker_messages_by_key(struct broker *b, struct str topic, struct str key, int32_t max,
+int broker_messages_by_key(struct broker *b, struct str topic, struct str key, int64_t before, int32_t max,
                            bool (*each)(void *arg, const struct message *m), void *arg)
 {
     struct store_result *res;
     struct message *m;
-    int rc = query(b, topic, key, max, WAIT_MS, &res), n;
+    int rc = query(b, topic, key, before, max, WAIT_MS, &res), n;
 
     if (rc)
         return rc;
@@ -143,7 +144,7 @@ static int by_unique_id(struct broker *b, struct str id, struct message *out, st
     int wait_ms = WAIT_MS, rc = t ? -ENOENT : -ENOMEM;
 
     for (uint32_t after = 0; rc == -ENOENT && broker_topic_next(b, after, t) == 0; after = t->id) {
-        int failed = query(b, str_of(t->name), id, 1, wait_ms, hold);
+        int failed = query(b, str_of(t->name), id, 0, 1, wait_ms, hold);
         wait_ms = 0;
         if (failed) {
             rc = failed;

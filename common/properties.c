@@ -93,3 +93,15 @@ struct str message_next_key(struct str *keys)
     *keys = str_n(keys->p + used, keys->n - used);
     return key;
 }
+
+bool message_has_key(const struct message *m, struct str key)
+{
+    struct str keys = prop_get(m->properties, "KEYS");
+
+    if (str_eq(prop_get(m->properties, "UNIQ_KEY"), key))
+        return true;
+    while (keys.n)
+        if (str_eq(message_next_key(&keys), key))
+            return true;
+    return false;
+}

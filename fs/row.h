@@ -35,6 +35,7 @@ struct at {
     int32_t queue;
     struct queue_info q;
     int64_t offset;
+    char word[TREE_NAME_MAX + 1];    /* a message's key */
     const struct conf_row *key;
     /* what attributes follow from them */
     const char *owner;               /* "" or NULL: who runs the broker */
@@ -76,6 +77,8 @@ extern const struct row topic_groups_rows[];
 extern const struct row groups_rows[];       /* rows_group.c */
 extern const struct row producers_rows[];
 extern const struct row broker_rows[];       /* rows_broker.c */
+extern const struct row index_rows[];        /* rows_index.c */
+extern const struct row at_rows[];
 extern const struct row snapshots_rows[];    /* rows_snapshot.c */
 
 static inline bool row_is_pattern(const struct row *r) { return r->name[0] == '{'; }

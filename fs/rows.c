@@ -132,6 +132,7 @@ static int root_topic_chown(struct at *a, const char *owner, struct fault *f)
 const struct row tree_rows[] = {
     {.name = "groups", .kind = ROW_DIR, .mode = 0775, .rows = groups_rows, .read_help = "consumer groups"},
     {.name = "producers", .kind = ROW_DIR, .mode = 0775, .rows = producers_rows, .read_help = "producer groups"},
+    {.name = "index", .kind = ROW_DIR, .mode = 0755, .rows = index_rows, .read_help = "messages by key and by id"},
     {.name = "broker", .kind = ROW_DIR, .mode = 0755, .rows = broker_rows, .read_help = "the broker itself"},
     {.name = "snapshots", .kind = ROW_DIR, .mode = 0775, .rows = snapshots_rows, .read_help = "consistent copies of the store"},
     {.name = "{topic}", .kind = ROW_DIR, .mode = 0775, .rows = topic_rows, .load = root_topic_load, .next = root_topic_next,

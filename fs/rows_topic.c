@@ -326,6 +326,7 @@ const struct row queue_rows[] = {
     {.name = "last_time", .kind = ROW_FILE, .mode = 0444, .flags = ROW_VOLATILE, .text = last_time_text,
      .read_help = "store time of the last message"},
     {.name = "messages", .kind = ROW_DIR, .mode = 0550, .rows = messages_rows, .read_help = "the messages; for owner and adminGroup"},
+    {.name = "at", .kind = ROW_DIR, .mode = 0755, .rows = at_rows, .read_help = "messages by time"},
     {0},
 };
 

@@ -191,6 +191,12 @@ static int put(struct index *x, const struct message *m, const char *kind, struc
     return rc ? fault_errno(f, -rc, "add to index file %s/%017" PRId64, x->dir, file->name) : 0;
 }
 
+/* Every version of Apache's indexes these. */
+static bool is_surely_indexed(const struct message *m)
+{
+    return (m->sys_flag & SYSFLAG_TRANS_MASK) != SYSFLAG_TRANS_ROLLBACK && prop_get(m->properties, "UNIQ_KEY").n;
+}
+
 static int put_message(struct index *x, const struct message *m, struct fault *f)
 {
     struct str unique, keys, tags;
@@ -439,12 +445,40 @@ static int list_names(const char *path, int64_t **out)
     return rc ? rc : n;
 }
 
+/* Is the first message from `from` on (behind the one there, when past) in none of the files, because one is missing
+ * before that which begins at `begin`? */
+static bool is_missing_before(struct store *s, int64_t from, bool past, int64_t begin)
+{
+    struct mapped_file *file = NULL;
+    struct message m = {0};
+    bool is = false;
+
+    for (int i = 0; i <= past && from < begin; i++) {
+        is = false;
+        mapped_file_unref(file);
+        if (!(file = commit_log_get(&s->log, from, MESSAGE_MIN_SIZE)) ||
+            message_record_get(file->map + (from - file->base), (size_t)(file->base + file->size - from), false, &m))
+            break;
+        is = m.physical_offset == from && i == past && is_surely_indexed(&m);
+        from += m.size;
+    }
+    mapped_file_unref(file);
+    return is;
+}
+
 /* Why the file cannot be kept; NULL: it can. */
 static const char *unfit(struct store *s, const struct index_file *file, bool after_crash)
 {
-    struct index_file_info info;
+    const struct index_file *before = s->index.last;
+    struct index_file_info info, gone_by = {0};
 
     index_file_info(file, &info);
+    if (before)
+        index_file_info(before, &gone_by);
+    if (s->index.on && info.next > 1 &&
+        is_missing_before(s, before ? gone_by.end_offset : commit_log_min(&s->log), before != NULL,
+                          info.begin_offset))
+        return "the one before it is missing";
     if (after_crash && (info.end_time > s->checkpoint.index_time || !index_file_is_full(file)))
         return "it was in use when the last run broke off";
     if (info.next > 1 && info.end_offset >= commit_log_max(&s->log))

@@ -22,27 +22,15 @@ struct query {
     const struct store_query *want;
     struct found *found;             /* newest first */
     int32_t n;
-    int64_t last;                    /* log offset of the last one found */
+    int64_t last;                    /* log offset of the last one found; only what lies before it counts */
     int64_t bytes, reads_left;
 };
-
-static bool has_key(const struct message *m, struct str key)
-{
-    struct str keys = prop_get(m->properties, "KEYS");
-
-    if (str_eq(prop_get(m->properties, "UNIQ_KEY"), key))
-        return true;
-    while (keys.n)
-        if (str_eq(message_next_key(&keys), key))
-            return true;
-    return false;
-}
 
 static bool is_wanted(const struct store_query *want, const struct message *m)
 {
     if (!str_eq(m->topic, want->topic) || m->store_timestamp < want->begin || m->store_timestamp > want->end)
         return false;
-    return want->tag ? str_eq(prop_get(m->properties, "TAGS"), want->key) : has_key(m, want->key);
+    return want->tag ? str_eq(prop_get(m->properties, "TAGS"), want->key) : message_has_key(m, want->key);
 }
 
 /* The record at offset, with a reference to its file; NULL: none is there (any more). */
@@ -154,7 +142,7 @@ static int give(struct query *q, struct store_result **out)
 
 int store_query(struct store *s, const struct store_query *want, struct store_index_end *end, struct store_result **out)
 {
-    struct query q = {.s = s, .want = want, .last = INT64_MAX, .reads_left = READS_MAX};
+    struct query q = {.s = s, .want = want, .last = want->before > 0 ? want->before : INT64_MAX, .reads_left = READS_MAX};
     int32_t hash, max = want->max_messages;
     int rc;
 

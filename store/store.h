@@ -189,6 +189,7 @@ struct store_query {
     bool tag;                      /* key is the text of TAGS; else a word of KEYS, or the unique id */
     int64_t begin, end;            /* store times, ms, both included */
     int32_t max_messages;          /* the newest ones */
+    int64_t before;                /* only records that begin before this log offset; 0: all */
     int64_t max_bytes;             /* at least one message is given, whatever its size */
     int wait_ms;                   /* for the indexer, when it is behind what was appended before this call */
 };

@@ -113,7 +113,7 @@ refused('a filter of 60 KiB', EINVAL, qr{/groups/g1/bindings/TopicA: }, write_to
 
 # ---- names ----
 refused('a topic that is there', EEXIST, undef, made('TopicA'));
-refused('a reserved name', EPERM, qr{topic:snapshots}, made('snapshots'));
+refused('a reserved name', EPERM, qr{topic:cluster}, made('cluster'));
 refused("a topic's name with a blank", EINVAL, qr{/a b: }, made('a b'));
 refused("a topic's name of other letters", EINVAL, qr{[^:]: .*name}, made("t\xc3\xb6pic"));
 refused("a topic's name with control characters", EINVAL, qr{^/a\?\?b: [^\n]*\n$}, made("a\n\001b"));
@@ -144,7 +144,7 @@ refused('a read-only file', EPERM, qr{only be read}, write_to('TopicA/0/offset',
 
 # ---- looking ----
 for my $name ('Nowhere', 'TopicA/4000000000', 'TopicA/-1', 'TopicA/00', 'TopicA/+0', 'TopicA/0/messages/' . '9' x 20, 'topic:TopicA', 'groups/nobody',
-              'TopicA/0/messages/' . '0' x 19 . '9', 'TopicA/0/messages/.json', 'index', 'broker/config/nokey', 'broker/stats/nostat', 'topic:') {
+              'TopicA/0/messages/' . '0' x 19 . '9', 'TopicA/0/messages/.json', 'cluster', 'index/none', 'broker/config/nokey', 'broker/stats/nostat', 'topic:') {
     ok(!-e "$mq/$name" && $! == ENOENT, "there is no $name");
 }
 ok(!-e "$mq/" . 't' x 300 && $! == ENAMETOOLONG, 'a long name is too long');

@@ -14,9 +14,9 @@ use Time::HiRes ();
 my $m = Mqfs->start(autoCreateTopicEnable => 'false');
 my $mq = $m->{mnt};
 
-is(sh('ls $1', $mq), "broker\ngroups\nproducers\n", 'an empty broker: three directories');
+is(sh('ls $1', $mq), "broker\ngroups\nindex\nproducers\nsnapshots\n", 'an empty broker: five directories');
 is(sh('mkdir $1/TopicA', $mq), '', 'mkdir makes a topic');
-is(sh('ls $1', $mq), "TopicA\nbroker\ngroups\nproducers\n", 'it is listed');
+is(sh('ls $1', $mq), "TopicA\nbroker\ngroups\nindex\nproducers\nsnapshots\n", 'it is listed');
 is(sh('cat $1/TopicA/0/offset', $mq), "0\n", 'cat TopicA/0/offset: nothing written yet');
 my ($queues) = slurp("$mq/TopicA/read_queues") =~ /^(\d+)\n$/;
 ok($queues, 'read_queues is a number and a newline');
@@ -82,7 +82,7 @@ like($out, qr/^\d+\n$/, 'a recursive walk ends and shows nothing twice');
 is(sh('find $1 -name offset -newermt "-2 minutes" -path "*/0/*"', "$mq/TopicA"), "$mq/TopicA/0/offset\n", 'find -newermt finds the queue that moved');
 is(sh('cd $1 && ls -i TopicA | sort > $2/i1; ls -i TopicA | sort > $2/i2; cmp $2/i1 $2/i2', $mq, $m->{dir}), '', 'inode numbers stay');
 is(sh('grep -rlx first $1/TopicA', $mq), "$first\n", 'grep -r');
-is(sh('ls -a $1/TopicA/0', $mq), ".\n..\nlast_time\nmessages\nmin_offset\noffset\n", 'ls -a has the dots');
+is(sh('ls -a $1/TopicA/0', $mq), ".\n..\nat\nlast_time\nmessages\nmin_offset\noffset\n", 'ls -a has the dots');
 is(sh('wc -c < $1/TopicA/perm', $mq), "2\n", 'wc');
 
 # a handle is a snapshot: what was open does not move

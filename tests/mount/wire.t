@@ -30,7 +30,7 @@ sub soon {
 
 # ---- topics ----
 is(put_topic('TopicA'), 0, 'a topic made over the wire');
-is(sh('ls $1', $mq), "TopicA\nbroker\ngroups\nproducers\n", '... is listed');
+is(sh('ls $1', $mq), "TopicA\nbroker\ngroups\nindex\nproducers\nsnapshots\n", '... is listed');
 is(sh('ls -l $1/TopicA >/dev/null; cat $1/TopicA/perm; ls -d $1/TopicA/[0-9] | wc -l', $mq), "6\n4\n", '... its values are seen and cached');
 is(put_topic('TopicA', perm => 4, readQueueNums => 12, writeQueueNums => 2), 0, 'changed over the wire');
 soon('... the value', "4\n", sub { slurp("$mq/TopicA/perm") });
@@ -41,11 +41,11 @@ soon('... are gone by name', '', sub { -e "$mq/TopicA/5" ? 'there' : '' });
 ok(-e "$mq/TopicA/1", '... the others stay');
 is($wire->call(215, {topic => 'TopicA'})->{code}, 0, 'deleted over the wire');
 soon('... gone', '', sub { -e "$mq/TopicA" ? 'there' : '' });
-is(sh('ls $1', $mq), "broker\ngroups\nproducers\n", '... and not listed');
+is(sh('ls $1', $mq), "broker\ngroups\nindex\nproducers\nsnapshots\n", '... and not listed');
 is(sh('mkdir $1/TopicA && cat $1/TopicA/0/offset', $mq), "0\n", '... and made again by mkdir, at once');
 
 is(put_topic('groups'), 0, 'a topic called like a name of the tree');
-is(sh('ls $1; cat $1/topic:groups/perm', $mq), "TopicA\nbroker\ngroups\nproducers\ntopic:groups\n6\n", '... is topic:groups');
+is(sh('ls $1; cat $1/topic:groups/perm', $mq), "TopicA\nbroker\ngroups\nindex\nproducers\nsnapshots\ntopic:groups\n6\n", '... is topic:groups');
 is(put_topic('groups', perm => 4), 0, '... changed over the wire');
 soon('... shows there', "4\n", sub { slurp("$mq/topic:groups/perm") });
 is($wire->call(215, {topic => 'groups'})->{code}, 0, '... deleted');
