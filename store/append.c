@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/bus_guard.h"
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/remoting/codes.h"
@@ -68,14 +69,20 @@ static void writes_off(struct store *s, const struct fault *why)
     s->writes_retry_at = mono_ms() + RETRY_MS;
 }
 
-void writes_failed(struct store *s, int err, const char *what)
+/* Append lock held. */
+static void set_failed(struct store *s, int err, const char *what)
 {
-    pthread_mutex_lock(&s->append_lock);
     if (s->writes != WRITES_FAILED) {
         fault_errno(&s->writes_fault, -err, "%s", what);
         log_error("store: writes are off until a restart: %s", s->writes_fault.text);
     }
     s->writes = WRITES_FAILED;
+}
+
+void writes_failed(struct store *s, int err, const char *what)
+{
+    pthread_mutex_lock(&s->append_lock);
+    set_failed(s, err, what);
     pthread_mutex_unlock(&s->append_lock);
 }
 
@@ -154,19 +161,54 @@ static void write_all(struct store *s, struct store_queue *q, struct prepared *m
     s->writes = WRITES_ON;
 }
 
+struct append {
+    struct store *s;
+    struct store_queue *q;
+    struct prepared *m;
+    int n;
+    size_t bytes;
+    struct store_put *out;
+    struct fault *f;
+};
+
+static int room_and_write(void *arg)
+{
+    struct append *a = arg;
+    int64_t at;
+    char *p;
+    int rc = make_room(a->s, a->q, a->bytes, a->n, &at, &p, a->f);
+
+    if (!rc)
+        write_all(a->s, a->q, a->m, a->n, at, p, a->out);
+    return rc;
+}
+
+/* Append lock held. A page that the disk does not give leaves the record half written, so nothing more is promised. */
+static int append_locked(struct append *a)
+{
+    struct store *s = a->s;
+    enum writes before = s->writes;
+    int rc = bus_guarded(room_and_write, a);
+
+    /* An errno that came the usual way has turned writes off already, or found them off. */
+    if (rc != -EIO || s->writes != before || before == WRITES_FAILED || atomic_load(&s->disk_full))
+        return rc;
+    set_failed(s, rc, "write to the mapped log or a queue");
+    return fault_set(a->f, RC_SERVICE_NOT_AVAILABLE, EIO, "writes are off: %.300s", s->writes_fault.text);
+}
+
 static int append_prepared(struct store *s, struct store_queue *q, struct prepared *m, int n, size_t bytes,
                            struct store_put *out, struct fault *f)
 {
-    int64_t at, max;
-    char *p;
+    struct append a = {s, q, m, n, bytes, out, f};
+    int64_t max;
     int rc;
 
     if ((rc = queue_load(&s->env, q)))
         return fault_errno(f, -rc, "read consume queue %s/%" PRId32, q->topic, q->id);
     queue_maps_trim(&s->maps, &s->append_lock);
     pthread_mutex_lock(&s->append_lock);
-    if (!(rc = make_room(s, q, bytes, n, &at, &p, f)))
-        write_all(s, q, m, n, at, p, out);
+    rc = append_locked(&a);
     max = queue_max(q);
     pthread_mutex_unlock(&s->append_lock);
     if (rc) {

@@ -6,6 +6,8 @@
 #include <sys/mman.h>
 
 #include "common/be.h"
+#include "common/bus_guard.h"
+#include "common/log.h"
 #include "store/store_impl.h"
 
 #define PAGE 4096
@@ -143,8 +145,8 @@ void store_touch(const struct store_result *r)
         char *p = r->iov[i].iov_base, *end = p + r->iov[i].iov_len;
         char *at = (char *)((uintptr_t)p & ~(uintptr_t)(PAGE - 1));
 #ifdef MADV_POPULATE_READ
-        if (madvise(at, (size_t)(end - at), MADV_POPULATE_READ) == 0)
-            continue;
+        if (madvise(at, (size_t)(end - at), MADV_POPULATE_READ) == 0 || errno != EINVAL)
+            continue;                /* what cannot be read: the socket says so when it tries */
 #endif
         for (; at < end; at += PAGE)
             (void)*(volatile char *)(at < p ? p : at);
@@ -184,6 +186,8 @@ static int64_t record_time(const char *p)
 
 struct get {
     struct store *s;
+    struct store_queue *q;
+    int64_t offset;
     const struct store_limits *limits;
     const struct store_filter *filter;
     struct result *r;
@@ -317,9 +321,11 @@ static bool is_outside(struct store_result *r, int64_t offset)
     return true;
 }
 
-static int get(struct get *g, struct store_queue *q, int64_t offset)
+static int get(struct get *g)
 {
     struct store_result *r = &g->r->pub;
+    struct store_queue *q = g->q;
+    int64_t offset = g->offset;
     int rc;
 
     if (!q || queue_load(&g->s->env, q)) {
@@ -340,14 +346,24 @@ static int get(struct get *g, struct store_queue *q, int64_t offset)
     return rc;
 }
 
+static int get_guarded(void *arg) { return get(arg); }
+
 struct store_result *store_get(struct store *s, struct store_queue *q, int64_t offset,
                                const struct store_limits *limits, const struct store_filter *filter)
 {
-    struct get g = {.s = s, .limits = limits, .filter = filter, .r = result_new(), .skip_before = INT64_MIN};
+    struct get g = {.s = s, .q = q, .offset = offset, .limits = limits, .filter = filter, .r = result_new(),
+                    .skip_before = INT64_MIN};
+    int rc;
 
     if (!g.r)
         return NULL;
-    if (get(&g, q, offset)) {
+    if ((rc = bus_guarded(get_guarded, &g)) == -EIO) {
+        /* Its references to files are not given back: what was being done with them is not known. */
+        log_error("read from queue %s/%d at %lld: a mapped page could not be read", q->topic, (int)q->id, (long long)offset);
+        free(g.r);
+        return NULL;
+    }
+    if (rc) {
         store_release(g.r);
         return NULL;
     }
@@ -363,7 +379,7 @@ struct store_result *store_get(struct store *s, struct store_queue *q, int64_t o
 
 /* ---- single reads ---- */
 
-int store_read(struct store *s, int64_t physical_offset, uint32_t size, struct store_result **out)
+static int read_one(struct store *s, int64_t physical_offset, uint32_t size, struct store_result **out)
 {
     struct mapped_file *file = NULL;
     struct message m;
@@ -398,7 +414,31 @@ int store_read(struct store *s, int64_t physical_offset, uint32_t size, struct s
     return r ? 0 : -ENOMEM;
 }
 
-int store_entry(struct store *s, struct store_queue *q, int64_t offset, struct store_entry *out)
+struct one {
+    struct store *s;
+    struct store_queue *q;
+    int64_t offset;
+    uint32_t size;
+    void *out;
+};
+
+static int read_one_guarded(void *arg)
+{
+    struct one *o = arg;
+
+    return read_one(o->s, o->offset, o->size, o->out);
+}
+
+int store_read(struct store *s, int64_t physical_offset, uint32_t size, struct store_result **out)
+{
+    int rc = bus_guarded(read_one_guarded, &(struct one){s, NULL, physical_offset, size, out});
+
+    if (rc == -EIO)
+        *out = NULL;
+    return rc;
+}
+
+static int entry(struct store *s, struct store_queue *q, int64_t offset, struct store_entry *out)
 {
     struct unit_cursor c = {0};
     int rc = queue_load(&s->env, q);
@@ -411,6 +451,18 @@ int store_entry(struct store *s, struct store_queue *q, int64_t offset, struct s
     rc = queue_unit(&s->env, q, &c, offset, out);
     unit_cursor_end(&c);
     return rc ? rc : unit_is_blank(out) ? -ENOENT : 0;
+}
+
+static int entry_guarded(void *arg)
+{
+    struct one *o = arg;
+
+    return entry(o->s, o->q, o->offset, o->out);
+}
+
+int store_entry(struct store *s, struct store_queue *q, int64_t offset, struct store_entry *out)
+{
+    return bus_guarded(entry_guarded, &(struct one){s, q, offset, 0, out});
 }
 
 int64_t store_queue_min(struct store *s, struct store_queue *q)
@@ -428,9 +480,19 @@ int64_t store_queue_last_time(struct store *s, struct store_queue *q)
     return queue_load(&s->env, q) ? 0 : atomic_load_explicit(&q->last_time, memory_order_relaxed);
 }
 
-int64_t store_time_at(struct store *s, struct store_queue *q, int64_t offset)
+static int time_guarded(void *arg)
 {
+    struct one *o = arg;
     struct store_entry e;
 
-    return store_entry(s, q, offset, &e) ? -1 : commit_log_time_at(&s->log, e.physical_offset, e.size);
+    if (entry(o->s, o->q, o->offset, &e) == 0)
+        *(int64_t *)o->out = commit_log_time_at(&o->s->log, e.physical_offset, e.size);
+    return 0;
+}
+
+int64_t store_time_at(struct store *s, struct store_queue *q, int64_t offset)
+{
+    struct one o = {s, q, offset, 0, &(int64_t){-1}};
+
+    return bus_guarded(time_guarded, &o) ? -1 : *(int64_t *)o.out;
 }

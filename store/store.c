@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/bus_guard.h"
 #include "common/clock.h"
 #include "common/file.h"
 #include "common/log.h"
@@ -197,6 +198,10 @@ int store_open(const struct store_conf *conf, struct store **out, struct fault *
     if (!s)
         return fault_errno(f, ENOMEM, "open the store");
     s->lock_fd = -1;
+    if ((rc = bus_guard_install())) {
+        free(s);
+        return fault_errno(f, -rc, "open the store");
+    }
     s->boot_time = wall_ms();
     pthread_mutex_init(&s->append_lock, NULL);
     retention_init(s);
