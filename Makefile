@@ -18,7 +18,7 @@ ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DFUSE_USE_VERSION=
            $(WARN) $(if $(WERROR)$(CI),-Werror) $(shell pkg-config --cflags $(PKGS)) $(SANITIZE) $(CFLAGS)
 ALL_LIBS = $(shell pkg-config --libs $(PKGS)) -linih -larchive -pthread $(SANITIZE)
 
-ROOMS    = common common/remoting store broker namesrv fs
+ROOMS    = common common/remoting store broker namesrv fs tools/admin
 SRC      = $(foreach d,$(ROOMS),$(wildcard $d/*.c))
 OBJ      = $(SRC:%.c=$O/%.o)
 PROGRAMS = $(patsubst tools/%.c,$O/%,$(wildcard tools/*.c))

@@ -16,6 +16,7 @@
 #include "common/json.h"
 #include "common/remoting/client.h"
 #include "store/export.h"
+#include "tools/admin/transfer.h"
 
 #define DEFAULT_BROKER "127.0.0.1:10911"
 #define ASK_MS 600000                /* a snapshot on another file system is a full copy */
@@ -25,7 +26,8 @@
 enum { CREATE_SNAPSHOT = 30001, DELETE_SNAPSHOT = 30002, LIST_SNAPSHOTS = 30003 };
 
 struct options {
-    const char *broker, *snapshot, *store;
+    const char *broker, *snapshot, *store, *topics, *groups;
+    bool dry_run;
     int level, threads;
     bool quiet;
     int n_words;
@@ -274,11 +276,59 @@ static int export_running(const struct options *o, struct fault *f)
     return rc;
 }
 
+static struct transfer transfer_of(const struct options *o)
+{
+    return (struct transfer){o->broker, o->topics, o->groups, o->dry_run, o->quiet};
+}
+
+/* Chosen topics and groups, as lines. */
+static int export_topics(const struct options *o)
+{
+    struct transfer t = transfer_of(o);
+    bool to_stdout = strcmp(o->words[0], "-") == 0;
+    FILE *out = to_stdout ? stdout : fopen(o->words[0], "wxe");
+    struct fault f = {0};
+    int rc;
+
+    if (!out) {
+        fault_errno(&f, errno, "make %.300s", o->words[0]);
+        return complain(&f);
+    }
+    rc = transfer_export(&t, out, &f);
+    if (!rc && (fflush(out) || (!to_stdout && fsync(fileno(out)) < 0)))
+        rc = fault_errno(&f, errno, "write %.300s", o->words[0]);
+    if (!to_stdout) {
+        fclose(out);
+        if (rc)
+            unlink(o->words[0]);
+    }
+    return rc ? complain(&f) : EXIT_SUCCESS;
+}
+
+static int import_topics(const struct options *o)
+{
+    struct transfer t = transfer_of(o);
+    FILE *in = fopen(o->words[0], "re");
+    struct fault f = {0};
+    int rc;
+
+    if (!in) {
+        fault_errno(&f, errno, "open %.300s", o->words[0]);
+        return complain(&f);
+    }
+    rc = transfer_import(&t, in, &f);
+    fclose(in);
+    fflush(stdout);
+    return rc ? complain(&f) : EXIT_SUCCESS;
+}
+
 static int run_export(const struct options *o)
 {
     struct fault f = {0};
     int rc;
 
+    if (o->n_words == 1 && (o->topics || o->groups))
+        return export_topics(o);
     if (o->n_words != 1 || (o->snapshot && o->store)) {
         fprintf(stderr, "mqadmin: export FILE [--snapshot NAME | --store DIR]; - is standard output\n");
         return EXIT_FAILURE;
@@ -304,8 +354,10 @@ static int run_import(const struct options *o)
     struct fault f = {0};
     int fd, rc;
 
-    if (o->n_words != 2) {
-        fprintf(stderr, "mqadmin: import FILE DIR; - is standard input\n");
+    if (o->n_words == 1)
+        return import_topics(o);
+    if (o->n_words != 2 || o->dry_run) {
+        fprintf(stderr, "mqadmin: import FILE DIR (- is standard input), or import FILE -b HOST:PORT [--dry-run]\n");
         return EXIT_FAILURE;
     }
     fd = strcmp(o->words[0], "-") == 0 ? STDIN_FILENO : open(o->words[0], O_RDONLY | O_CLOEXEC);
@@ -332,6 +384,8 @@ static const struct command_row {
     {"snapshot", run_snapshot, "snapshot create NAME | delete NAME | list      consistent copies of a running store"},
     {"export", run_export, "export FILE [--snapshot NAME | --store DIR]     a store as one tar.zst file"},
     {"import", run_import, "import FILE DIR                                 such a file into an empty directory"},
+    {"export", run_export, "export FILE --topics A,B [--groups g1,g2]       chosen topics and groups, as JSON lines"},
+    {"import", run_import, "import FILE [--dry-run]                         such a file into a running broker"},
 };
 
 static void print_usage(FILE *out)
@@ -340,7 +394,7 @@ static void print_usage(FILE *out)
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
         fprintf(out, "  %s\n", commands[i].usage);
     fputs("options:\n"
-          "  -b, --broker HOST:PORT   the broker, on this host (" DEFAULT_BROKER ")\n"
+          "  -b, --broker HOST:PORT   the broker (" DEFAULT_BROKER "); for snapshots and whole stores on this host\n"
           "      --level N            zstd's level, 1 to 19 (1); 0: a plain tar\n"
           "      --threads N          threads that compress (one per core)\n"
           "  -q, --quiet              say nothing but errors\n"
@@ -367,7 +421,9 @@ static int parse(int argc, char **argv, struct options *o)
         {"broker", required_argument, NULL, 'b'}, {"snapshot", required_argument, NULL, 's'},
         {"store", required_argument, NULL, 'd'},  {"level", required_argument, NULL, 'l'},
         {"threads", required_argument, NULL, 't'}, {"quiet", no_argument, NULL, 'q'},
-        {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0},
+        {"topics", required_argument, NULL, 'T'}, {"groups", required_argument, NULL, 'G'},
+        {"dry-run", no_argument, NULL, 'n'},      {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
     };
     int k, rc = 0;
 
@@ -379,6 +435,9 @@ static int parse(int argc, char **argv, struct options *o)
         case 'l': rc = number_in(optarg, 0, 19, &o->level); break;
         case 't': rc = number_in(optarg, 1, 256, &o->threads); break;
         case 'q': o->quiet = true; break;
+        case 'T': o->topics = optarg; break;
+        case 'G': o->groups = optarg; break;
+        case 'n': o->dry_run = true; break;
         case 'h': print_usage(stdout); return 1;
         default: print_usage(stderr); return -EINVAL;
         }
