@@ -9,5 +9,7 @@ int bus_guard_install(void);
 /* fn(arg), or -EIO when a mapped page could not be had. fn is then not gone on with: it must hold no lock that its
  * caller does not give back, and what it alone knows is lost. May be nested. Some 10 ns. Any thread. */
 int bus_guarded(int (*fn)(void *arg), void *arg);
+/* Before and after the access: what fn noted in its arg for the caller to give back is there when the page is not. */
+static inline void bus_noted(void) { __asm__ volatile("" ::: "memory"); }
 
 #endif

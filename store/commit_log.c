@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "common/be.h"
+#include "common/bus_guard.h"
 #include "common/clock.h"
 #include "common/file.h"
 #include "common/log.h"
@@ -384,18 +385,32 @@ struct mapped_file *commit_log_get(struct commit_log *l, int64_t offset, int64_t
     return m;
 }
 
+struct time_of {
+    const char *record;
+    int64_t time;
+};
+
+static int read_time(void *arg)
+{
+    struct time_of *t = arg;
+    bool v6 = be32_get(t->record + RECORD_AT_SYS_FLAG) & SYSFLAG_BORNHOST_V6;
+
+    t->time = (int64_t)be64_get(t->record + RECORD_AT_STORE_TIMESTAMP(v6));
+    return 0;
+}
+
 int64_t commit_log_time_at(struct commit_log *l, int64_t offset, int64_t size)
 {
     struct mapped_file *m = size < MESSAGE_MIN_SIZE ? NULL : commit_log_get(l, offset, size);
-    int64_t time;
-    const char *p;
+    struct time_of t = {.time = -1};
 
     if (!m)
         return -1;
-    p = m->map + (offset - m->base);
-    time = (int64_t)be64_get(p + RECORD_AT_STORE_TIMESTAMP(be32_get(p + RECORD_AT_SYS_FLAG) & SYSFLAG_BORNHOST_V6));
+    t.record = m->map + (offset - m->base);
+    if (bus_guarded(read_time, &t))
+        t.time = -1;
     mapped_file_unref(m);
-    return time;
+    return t.time;
 }
 
 int commit_log_sync(struct commit_log *l, int64_t from, int64_t to)

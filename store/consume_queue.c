@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "common/be.h"
+#include "common/bus_guard.h"
 #include "common/file.h"
 #include "common/log.h"
 #include "common/names.h"
@@ -255,7 +256,9 @@ int queue_unit(const struct queue_env *env, struct store_queue *q, struct unit_c
         if (queue_dir(env, q, dir, sizeof dir) || !(c->file = queue_file(env, q, dir, at)))
             return -ENOENT;
     }
+    bus_noted();
     unit_get(c->file->map + (at - c->file->base), out);
+    bus_noted();
     return 0;
 }
 

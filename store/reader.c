@@ -173,8 +173,13 @@ static bool find_record(struct store *s, struct mapped_file **file, int64_t offs
  * not in memory is not looked at. */
 static bool looks_right(const char *p, int64_t at, uint32_t size)
 {
-    return message_record_fits(p, size) && (int64_t)be64_get(p + RECORD_AT_PHYSICAL_OFFSET) == at &&
-           is_indexed((int32_t)be32_get(p + RECORD_AT_SYS_FLAG));
+    bool right;
+
+    bus_noted();
+    right = message_record_fits(p, size) && (int64_t)be64_get(p + RECORD_AT_PHYSICAL_OFFSET) == at &&
+            is_indexed((int32_t)be32_get(p + RECORD_AT_SYS_FLAG));
+    bus_noted();
+    return right;
 }
 
 static int64_t record_time(const char *p)
@@ -192,6 +197,7 @@ struct get {
     const struct store_filter *filter;
     struct result *r;
     struct mapped_file *file;        /* of the last record */
+    struct unit_cursor units;
     int64_t skip_before;             /* units naming offsets before it are passed over: their file is gone */
     const char *last;                /* the last record given */
     bool first_cold;
@@ -274,7 +280,6 @@ static int look_at(struct get *g, const struct store_entry *e)
 static int scan_queue(struct get *g, struct store_queue *q, int64_t offset)
 {
     struct store_result *r = &g->r->pub;
-    struct unit_cursor units = {0};
     int64_t scan = g->limits->max_scan > 0 ? g->limits->max_scan : SCAN_DEFAULT, end;
     int rc = 0;
 
@@ -284,7 +289,7 @@ static int scan_queue(struct get *g, struct store_queue *q, int64_t offset)
     r->status = STORE_NO_MATCHED_MESSAGE;
     while (!rc && r->next_begin < end) {
         struct store_entry e;
-        if (queue_unit(&g->s->env, q, &units, r->next_begin, &e)) {
+        if (queue_unit(&g->s->env, q, &g->units, r->next_begin, &e)) {
             if (r->n_messages == 0) {
                 int64_t per = g->s->env.file_size / UNIT_SIZE;
                 r->status = STORE_OFFSET_FOUND_NULL;
@@ -297,7 +302,6 @@ static int scan_queue(struct get *g, struct store_queue *q, int64_t offset)
         r->next_begin++;
         rc = look_at(g, &e);
     }
-    unit_cursor_end(&units);
     return rc;
 }
 
@@ -342,7 +346,6 @@ static int get(struct get *g)
     rc = scan_queue(g, q, offset);
     if (g->last && !g->first_cold && !r->cold)
         r->last_store_timestamp = record_time(g->last);
-    mapped_file_unref(g->file);
     return rc;
 }
 
@@ -357,13 +360,13 @@ struct store_result *store_get(struct store *s, struct store_queue *q, int64_t o
 
     if (!g.r)
         return NULL;
-    if ((rc = bus_guarded(get_guarded, &g)) == -EIO) {
-        /* Its references to files are not given back: what was being done with them is not known. */
-        log_error("read from queue %s/%d at %lld: a mapped page could not be read", q->topic, (int)q->id, (long long)offset);
-        free(g.r);
-        return NULL;
-    }
+    rc = bus_guarded(get_guarded, &g);
+    mapped_file_unref(g.file);
+    unit_cursor_end(&g.units);
     if (rc) {
+        if (rc == -EIO)
+            log_error("read from queue %s/%d at %lld: a mapped page could not be read", q->topic, (int)q->id,
+                      (long long)offset);
         store_release(g.r);
         return NULL;
     }
@@ -379,10 +382,25 @@ struct store_result *store_get(struct store *s, struct store_queue *q, int64_t o
 
 /* ---- single reads ---- */
 
-static int read_one(struct store *s, int64_t physical_offset, uint32_t size, struct store_result **out)
+struct one_record {
+    const char *p;
+    size_t left;
+    struct message m;
+};
+
+static int parse_record(void *arg)
+{
+    struct one_record *o = arg;
+    int rc = message_record_get(o->p, o->left, false, &o->m);
+
+    return rc == -EIO ? -EBADMSG : rc;
+}
+
+int store_read(struct store *s, int64_t physical_offset, uint32_t size, struct store_result **out)
 {
     struct mapped_file *file = NULL;
-    struct message m;
+    struct one_record one;
+    int rc;
     struct result *r;
     int64_t left;
     char *p;
@@ -394,53 +412,46 @@ static int read_one(struct store *s, int64_t physical_offset, uint32_t size, str
     left = commit_log_max(&s->log) - physical_offset;
     if (left > file->size - (physical_offset - file->base))
         left = file->size - (physical_offset - file->base);
-    if (message_record_get(p, (size_t)left, false, &m) || m.physical_offset != physical_offset ||
-        (size && m.size != size)) {
+    one.p = p;
+    one.left = (size_t)left;
+    rc = bus_guarded(parse_record, &one);
+    if (rc || one.m.physical_offset != physical_offset || (size && one.m.size != size)) {
         mapped_file_unref(file);
-        return -ENOENT;
+        return rc == -EIO ? -EIO : -ENOENT;
     }
     r = result_new();
     if (r) {                         /* one file, one extent: there is place for both */
         hold_file(r, file);
-        add_extent(r, p, m.size);
+        add_extent(r, p, one.m.size);
         r->pub.status = STORE_FOUND;
         r->pub.n_messages = 1;
-        r->pub.bytes = m.size;
-        r->pub.last_store_timestamp = m.store_timestamp;
-        r->pub.cold = store_far(s, physical_offset) && !is_resident(p, m.size);
+        r->pub.bytes = one.m.size;
+        r->pub.last_store_timestamp = one.m.store_timestamp;
+        r->pub.cold = store_far(s, physical_offset) && !is_resident(p, one.m.size);
         *out = &r->pub;
     }
     mapped_file_unref(file);
     return r ? 0 : -ENOMEM;
 }
 
-struct one {
+struct one_unit {
     struct store *s;
     struct store_queue *q;
     int64_t offset;
-    uint32_t size;
-    void *out;
+    struct store_entry *out;
+    struct unit_cursor c;
 };
 
-static int read_one_guarded(void *arg)
+static int entry(void *arg)
 {
-    struct one *o = arg;
+    struct one_unit *o = arg;
 
-    return read_one(o->s, o->offset, o->size, o->out);
+    return queue_unit(&o->s->env, o->q, &o->c, o->offset, o->out);
 }
 
-int store_read(struct store *s, int64_t physical_offset, uint32_t size, struct store_result **out)
+int store_entry(struct store *s, struct store_queue *q, int64_t offset, struct store_entry *out)
 {
-    int rc = bus_guarded(read_one_guarded, &(struct one){s, NULL, physical_offset, size, out});
-
-    if (rc == -EIO)
-        *out = NULL;
-    return rc;
-}
-
-static int entry(struct store *s, struct store_queue *q, int64_t offset, struct store_entry *out)
-{
-    struct unit_cursor c = {0};
+    struct one_unit o = {s, q, offset, out, {0}};
     int rc = queue_load(&s->env, q);
 
     if (rc)
@@ -448,22 +459,11 @@ static int entry(struct store *s, struct store_queue *q, int64_t offset, struct 
     if (offset < queue_min(q) || offset >= queue_max(q))
         return -ENOENT;
     queue_maps_trim(&s->maps, &s->append_lock);
-    rc = queue_unit(&s->env, q, &c, offset, out);
-    unit_cursor_end(&c);
+    rc = bus_guarded(entry, &o);
+    unit_cursor_end(&o.c);
     return rc ? rc : unit_is_blank(out) ? -ENOENT : 0;
 }
 
-static int entry_guarded(void *arg)
-{
-    struct one *o = arg;
-
-    return entry(o->s, o->q, o->offset, o->out);
-}
-
-int store_entry(struct store *s, struct store_queue *q, int64_t offset, struct store_entry *out)
-{
-    return bus_guarded(entry_guarded, &(struct one){s, q, offset, 0, out});
-}
 
 int64_t store_queue_min(struct store *s, struct store_queue *q)
 {
@@ -480,19 +480,9 @@ int64_t store_queue_last_time(struct store *s, struct store_queue *q)
     return queue_load(&s->env, q) ? 0 : atomic_load_explicit(&q->last_time, memory_order_relaxed);
 }
 
-static int time_guarded(void *arg)
-{
-    struct one *o = arg;
-    struct store_entry e;
-
-    if (entry(o->s, o->q, o->offset, &e) == 0)
-        *(int64_t *)o->out = commit_log_time_at(&o->s->log, e.physical_offset, e.size);
-    return 0;
-}
-
 int64_t store_time_at(struct store *s, struct store_queue *q, int64_t offset)
 {
-    struct one o = {s, q, offset, 0, &(int64_t){-1}};
+    struct store_entry e;
 
-    return bus_guarded(time_guarded, &o) ? -1 : *(int64_t *)o.out;
+    return store_entry(s, q, offset, &e) ? -1 : commit_log_time_at(&s->log, e.physical_offset, e.size);
 }
