@@ -65,9 +65,12 @@ int table_parse(struct arena *a, struct str text, const char *table, const struc
     if (rc)
         return rc;
     *out = root->type == JSON_OBJECT ? json_member(root, table) : NULL;
+    /* something else is there, but no table: the file is damaged, and not an empty one */
+    if (root->type != JSON_OBJECT || (!*out && root->child))
+        return -EBADMSG;
     if (*out && (*out)->type == JSON_NULL)
         *out = NULL;
-    if (root->type != JSON_OBJECT || (*out && (*out)->type != JSON_OBJECT))
+    if (*out && (*out)->type != JSON_OBJECT)
         return -EBADMSG;
     *top = root;
     return 0;

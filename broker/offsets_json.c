@@ -130,8 +130,9 @@ int offsets_decode(struct offsets *o, struct str text)
     arena_init(&a, 0);
     rc = json_parse(&a, text, &root);
     table = rc ? NULL : json_member(root, "offsetTable");
-    if (!rc && (root->type != JSON_OBJECT || (table && table->type != JSON_OBJECT &&
-                                              table->type != JSON_NULL)))
+    /* something else without a table is a damaged file, not an empty one */
+    if (!rc && (root->type != JSON_OBJECT || (!table && root->child) ||
+                (table && table->type != JSON_OBJECT && table->type != JSON_NULL)))
         rc = -EBADMSG;
     pthread_rwlock_wrlock(&o->lock);
     offsets_clear(o);

@@ -434,12 +434,14 @@ int schedule_decode(struct schedule *s, struct str text)
     arena_init(&a, TABLE_TEXT_MAX);
     rc = json_parse(&a, text, &root);
     table = rc ? NULL : json_member(root, "offsetTable");
-    if (table && table->type == JSON_NULL)
-        table = NULL;
-    if (rc || root->type != JSON_OBJECT || (table && table->type != JSON_OBJECT)) {
+    /* something else without a table is a damaged file, not an empty one */
+    if (rc || root->type != JSON_OBJECT || (!table && root->child) ||
+        (table && table->type != JSON_OBJECT && table->type != JSON_NULL)) {
         arena_free(&a);
         return -EBADMSG;
     }
+    if (table && table->type == JSON_NULL)
+        table = NULL;
     pthread_mutex_lock(&s->lock);
     data_version_read(json_member(root, "dataVersion"), &s->version);
     json_each(it, table) {

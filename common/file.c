@@ -73,15 +73,10 @@ static int write_all(int fd, struct str data)
     return 0;
 }
 
-int file_replace(const char *path, struct str data)
+static int write_synced(const char *path, struct str data)
 {
-    char tmp[4096], bak[4096];
-    int rc, fd;
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644), rc;
 
-    if ((size_t)snprintf(tmp, sizeof(tmp), "%s.tmp", path) >= sizeof(tmp) ||
-        (size_t)snprintf(bak, sizeof(bak), "%s.bak", path) >= sizeof(bak))
-        return -ENAMETOOLONG;
-    fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     if (fd < 0)
         return -errno;
     rc = write_all(fd, data);
@@ -89,10 +84,24 @@ int file_replace(const char *path, struct str data)
         rc = -errno;
     if (close(fd) < 0 && !rc)
         rc = -errno;
+    return rc;
+}
+
+int file_replace(const char *path, struct str data)
+{
+    char tmp[4096], bak[4096];
+    bool first;
+    int rc;
+
+    if ((size_t)snprintf(tmp, sizeof(tmp), "%s.tmp", path) >= sizeof(tmp) ||
+        (size_t)snprintf(bak, sizeof(bak), "%s.bak", path) >= sizeof(bak))
+        return -ENAMETOOLONG;
+    first = access(path, F_OK) < 0 && errno == ENOENT;
+    rc = write_synced(tmp, data);
     /* The old file becomes .bak by a second name, so that PATH exists at every moment. */
-    if (!rc && unlink(bak) < 0 && errno != ENOENT)
+    if (!rc && !first && unlink(bak) < 0 && errno != ENOENT)
         rc = -errno;
-    if (!rc && link(path, bak) < 0 && errno != ENOENT)
+    if (!rc && !first && link(path, bak) < 0 && errno != ENOENT)
         rc = -errno;
     if (!rc && rename(tmp, path) < 0)
         rc = -errno;
@@ -100,7 +109,11 @@ int file_replace(const char *path, struct str data)
         unlink(tmp);
         return rc;
     }
-    return dir_sync_of(path);
+    rc = dir_sync_of(path);
+    /* The very first: its copy is a file of its own, for a disk that later flips a byte. PATH is safe already. */
+    if (!rc && first && access(bak, F_OK) < 0 && (write_synced(bak, data) || dir_sync_of(path)))
+        unlink(bak);
+    return rc;
 }
 
 int file_read(const char *path, size_t limit, struct buf *out)
@@ -139,6 +152,16 @@ int file_read(const char *path, size_t limit, struct buf *out)
     return 0;
 }
 
+/* The next file_replace must not make a broken file the copy (apache/rocketmq issue 9705). */
+static void keep_copy(const char *path, const char *bak)
+{
+    char broken[4096];
+
+    log_warn("%s is missing or broken: its copy %s was taken", path, bak);
+    if ((size_t)snprintf(broken, sizeof(broken), "%s.broken", path) < sizeof(broken) && rename(path, broken) == 0)
+        log_warn("%s was renamed to %s", path, broken);
+}
+
 int file_load_or_bak(const char *path, size_t limit, int (*parse)(void *arg, struct str text),
                      void *arg, struct fault *f)
 {
@@ -163,7 +186,7 @@ int file_load_or_bak(const char *path, size_t limit, int (*parse)(void *arg, str
         buf_free(&text);
         if (!rc) {
             if (i)
-                log_warn("%s is missing or broken: its copy %s was taken", path, bak);
+                keep_copy(path, bak);
             return 0;
         }
         refused = true;

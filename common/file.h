@@ -14,7 +14,8 @@ int dir_sync_of(const char *path);
 
 /* Writes data to PATH: new file, fsync, old one kept as PATH.bak (Apache's
  * ConfigManager keeps the same copy), rename, fsync of the directory. PATH
- * itself is never missing in between. 0 or -errno, and then PATH is unchanged. */
+ * itself is never missing in between. The first PATH gets a .bak of the same
+ * content. 0 or -errno, and then PATH is unchanged. */
 int file_replace(const char *path, struct str data);
 
 /* Reads all of PATH, at most LIMIT bytes (-EFBIG past it). The bytes are followed
@@ -24,7 +25,8 @@ int file_read(const char *path, size_t limit, struct buf *out);
 /* Reads PATH and lets parse(arg, text) judge it; when PATH is missing, empty or
  * refused, does the same with PATH.bak. 0: one was accepted; 1: neither exists;
  * -EBADMSG: what exists was refused (f says which file and that both failed).
- * A fall back to .bak is logged. */
+ * A fall back to .bak is logged, and the refused PATH is renamed to PATH.broken,
+ * so that it does not become the .bak. */
 int file_load_or_bak(const char *path, size_t limit, int (*parse)(void *arg, struct str text),
                      void *arg, struct fault *f);
 

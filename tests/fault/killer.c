@@ -519,12 +519,12 @@ static void report(int rounds, long unconfirmed, long forgotten)
 int main(int argc, char **argv)
 {
     long unconfirmed = 0, forgotten = 0;
-    char conf[400];
+    char conf[500];
 
     parse(argc, argv);
     srandom(opt.seed);
     snprintf(conf, sizeof conf, "flushDiskType=%s\nmappedFileSizeCommitLog=1048576\nmappedFileSizeConsumeQueue=20000\n"
-             "flushConsumerOffsetInterval=20\nserverSelectorThreads=2\n",
+             "flushConsumerOffsetInterval=20\nserverSelectorThreads=2\nmaxHashSlotNum=1000\nmaxIndexNum=20000\n",
              opt.async || !opt.cut ? "ASYNC_FLUSH" : "SYNC_FLUSH");
     rig_open(opt.cut, conf);
     rig_start_broker();
