@@ -52,7 +52,7 @@ void op_query_message(struct request *r)
                                           .max_messages = smaller(h.max_num, conf->max_msgs_num_batch),
                                           .wait_ms = WAIT_MS},
                     &end, &res)) {
-        reply(r, RC_SYSTEM_ERROR, "no memory for the query");
+        reply(r, RC_SYSTEM_ERROR, "the query failed: no memory, or the disk did not give the messages");
         return;
     }
     reply_start(r, &out, res->n_messages ? RC_SUCCESS : RC_QUERY_NOT_FOUND);

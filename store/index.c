@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/bus_guard.h"
 #include "common/clock.h"
 #include "common/file.h"
 #include "common/log.h"
@@ -59,27 +60,59 @@ struct index_file *index_get(struct index *x, int i)
     return file;
 }
 
-void index_expire(struct index *x, int64_t min)
+/* The oldest file, when it is not the only one, with a reference. */
+static struct index_file *oldest_of_several(struct index *x)
 {
+    struct index_file *file;
+
+    pthread_mutex_lock(&x->lock);
+    file = x->n > 1 ? index_file_ref(x->files[0]) : NULL;
+    pthread_mutex_unlock(&x->lock);
+    return file;
+}
+
+/* Takes the file off the list, where it is the oldest, and away. */
+static void remove_oldest(struct index *x, struct index_file *file)
+{
+    int rc = 0;
+    bool mine;
+
+    pthread_mutex_lock(&x->lock);
+    if ((mine = x->n > 1 && x->files[0] == file))
+        memmove(x->files, x->files + 1, (size_t)--x->n * sizeof *x->files);
+    pthread_mutex_unlock(&x->lock);
+    if (mine && (rc = index_file_unlink(x->dir, file->name)))
+        log_error("remove index file %s/%017" PRId64 ": %s", x->dir, file->name, strerror(-rc));
+    if (mine)
+        index_file_unref(file);
+}
+
+struct end_of {
+    const struct index_file *file;
+    int64_t offset;
+};
+
+static int read_end(void *arg)
+{
+    struct end_of *e = arg;
     struct index_file_info info;
 
-    for (;;) {
-        struct index_file *gone = NULL;
-        int rc;
-        pthread_mutex_lock(&x->lock);
-        if (x->n > 1) {
-            index_file_info(x->files[0], &info);
-            if (info.end_offset < min) {
-                gone = x->files[0];
-                memmove(x->files, x->files + 1, (size_t)--x->n * sizeof *x->files);
-            }
-        }
-        pthread_mutex_unlock(&x->lock);
-        if (!gone)
-            return;
-        if ((rc = index_file_unlink(x->dir, gone->name)))
-            log_error("remove index file %s/%017" PRId64 ": %s", x->dir, gone->name, strerror(-rc));
-        index_file_unref(gone);
+    index_file_info(e->file, &info);
+    e->offset = info.end_offset;
+    return 0;
+}
+
+void index_expire(struct index *x, int64_t min)
+{
+    struct index_file *file;
+    bool gone = true;
+
+    while (gone && (file = oldest_of_several(x))) {
+        struct end_of end = {file, 0};
+        gone = bus_guarded(read_end, &end) == 0 && end.offset < min;
+        if (gone)
+            remove_oldest(x, file);
+        index_file_unref(file);
     }
 }
 
@@ -183,7 +216,7 @@ static int put(struct index *x, const struct message *m, const char *kind, struc
     if (buf_failed(&x->text))
         return fault_errno(f, ENOMEM, "index a message");
     hash = index_hash(x->text.p, x->text.n);
-    if (m->physical_offset == x->again && has_already(x, hash, m->physical_offset))
+    if (m->physical_offset <= x->again && has_already(x, hash, m->physical_offset))
         return 0;
     if (!(file = file_to_fill(x, &rc, f)))
         return rc;
@@ -233,37 +266,44 @@ static int64_t skip_damage(struct mapped_file *file, int64_t at, int64_t max)
     return next;
 }
 
-/* Indexes from `at` on, within one file, at most BATCH messages. Gives the place reached; *rc is an error's. */
-static int64_t index_some(struct store *s, struct mapped_file *file, int64_t at, int64_t max, int *rc, struct fault *f)
-{
-    struct index *x = &s->index;
+struct batch {
+    struct index *x;
+    struct mapped_file *file;
+    int64_t at, max;                 /* from where, and the log's end; at moves on */
+    struct fault *f;
+};
 
-    for (int n = 0; n < BATCH && at < max && at < file->base + file->size; n++) {
+/* At most BATCH messages, within one file. 0 or an error's -errno, at the message it stands at. */
+static int index_batch(void *arg)
+{
+    struct batch *b = arg;
+    struct mapped_file *file = b->file;
+    int64_t at = b->at, max = b->max;
+    int rc = 0;
+
+    for (int n = 0; !rc && n < BATCH && at < max && at < file->base + file->size; n++) {
         struct message m;
         int64_t left = file->base + file->size - at;
         int is = message_record_get(file->map + (at - file->base), (size_t)(left < max - at ? left : max - at), false, &m);
         if (is == 1)
-            return file->base + file->size;
-        if (is || m.physical_offset != at) {
+            at = file->base + file->size;
+        else if (is || m.physical_offset != at)
             at = skip_damage(file, at, max);
-            continue;
-        }
-        if ((*rc = put_message(x, &m, f))) {
-            x->again = at;
-            return at;
-        }
-        at += m.size;
+        else if (!(rc = put_message(b->x, &m, b->f)))
+            at += m.size;
     }
-    return at;
+    b->at = at;
+    return rc;
 }
 
 /* One step towards the log's end. 1: there is more; 0: it is reached; -errno: no room. */
 static int step(struct store *s, struct fault *f)
 {
     struct commit_log *l = &s->log;
-    int64_t at = atomic_load_explicit(&s->index.place, memory_order_relaxed), max = commit_log_max(l), first, to;
+    int64_t at = atomic_load_explicit(&s->index.place, memory_order_relaxed), max = commit_log_max(l), first;
     struct mapped_file *file;
-    int rc = 0;
+    struct batch b;
+    int rc;
 
     if (at >= max)
         return 0;
@@ -276,10 +316,17 @@ static int step(struct store *s, struct fault *f)
     }
     if (!(file = file_list_get(&l->files, l->dir, at)))
         return fault_errno(f, EIO, "map the commit log at %" PRId64, at);
-    to = index_some(s, file, at, max, &rc, f);
+    b = (struct batch){&s->index, file, at, max, f};
+    f->err = 0;
+    rc = bus_guarded(index_batch, &b);
     mapped_file_unref(file);
-    atomic_store_explicit(&s->index.place, to, memory_order_release);
-    return rc ? rc : to < max;
+    if (rc) {                        /* tried again, from the message that failed, or from the start of these */
+        s->index.again = max;
+        if (!f->err)
+            fault_errno(f, -rc, "a mapped page of log or index could not be had");
+    }
+    atomic_store_explicit(&s->index.place, b.at, memory_order_release);
+    return rc ? rc : b.at < max;
 }
 
 static void tell_progress(struct store *s, int64_t *told_at)
@@ -312,7 +359,7 @@ static void follow(struct store *s, int64_t until)
         tell_progress(s, &told_at);
     } while (rc > 0 && mono_ms() < until);
     if (rc < 0 && !x->told)
-        log_error("index: %s: tried again until there is room", f.text);
+        log_error("index: %s: tried again each second", f.text);
     if (rc == 0 && x->told)
         log_info("index: goes on");
     x->told = rc < 0;

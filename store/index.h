@@ -33,7 +33,7 @@ struct index {
     _Atomic int64_t place;               /* what the log has before it is indexed */
     _Atomic int64_t safe_time;           /* indexMsgTimestamp: end time of the last full file, on disk */
     struct index_file *last;             /* the indexer's: the newest of files, which is never removed */
-    int64_t again;                       /* the indexer's: the message there may have some of its entries already */
+    int64_t again;                       /* the indexer's: messages up to there may have entries already */
     bool told;                           /* the indexer's: that there is no room */
     struct buf text;                     /* the indexer's: a key text */
     pthread_t thread;

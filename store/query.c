@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "common/bus_guard.h"
 #include "common/log.h"
 #include "store/store_impl.h"
 
@@ -24,6 +25,8 @@ struct query {
     int32_t n;
     int64_t last;                    /* log offset of the last one found; only what lies before it counts */
     int64_t bytes, reads_left;
+    int32_t hash;
+    struct store_index_end end;
 };
 
 static bool is_wanted(const struct store_query *want, const struct message *m)
@@ -89,8 +92,9 @@ static bool key_hash(const struct store_query *want, int32_t *out)
     return ok;
 }
 
-static void look(struct query *q, int32_t hash)
+static int look(void *arg)
 {
+    struct query *q = arg;
     const struct store_query *want = q->want;
     int64_t steps = STEPS_MAX;
     struct index_file *file;
@@ -100,7 +104,7 @@ static void look(struct query *q, int32_t hash)
         struct index_file_info info;
         index_file_info(file, &info);
         if (index_file_in_time(file, want->begin, want->end))
-            more = index_file_select(file, hash, want->begin, want->end, &steps, take, q);
+            more = index_file_select(file, q->hash, want->begin, want->end, &steps, take, q);
         if (info.begin_time < want->begin)
             more = false;
         index_file_unref(file);
@@ -108,17 +112,20 @@ static void look(struct query *q, int32_t hash)
     if (steps < 0 || q->reads_left < 0)
         log_warn("query of %.*s by key %.*s was given up: its hash has too many entries", STR_ARG(want->topic),
                  STR_ARG(want->key));
+    return 0;
 }
 
-static void tell_end(struct store *s, struct store_index_end *end)
+static int look_at_end(void *arg)
 {
-    struct index_file *file = index_get(&s->index, 0);
+    struct query *q = arg;
+    struct index_file *file = index_get(&q->s->index, 0);
     struct index_file_info info = {0};
 
     if (file)
         index_file_info(file, &info);
     index_file_unref(file);
-    *end = (struct store_index_end){info.end_time, info.end_offset};
+    q->end = (struct store_index_end){info.end_time, info.end_offset};
+    return 0;
 }
 
 static int give(struct query *q, struct store_result **out)
@@ -143,24 +150,31 @@ static int give(struct query *q, struct store_result **out)
 int store_query(struct store *s, const struct store_query *want, struct store_index_end *end, struct store_result **out)
 {
     struct query q = {.s = s, .want = want, .last = want->before > 0 ? want->before : INT64_MAX, .reads_left = READS_MAX};
-    int32_t hash, max = want->max_messages;
-    int rc;
+    struct store_query bounded = *want;
+    int32_t max = want->max_messages;
+    int rc, failed = 0;
 
     *out = NULL;
     index_wait(&s->index, commit_log_max(&s->log), want->wait_ms);
     if (max > MESSAGES_MAX)
         max = MESSAGES_MAX;
-    if (!key_hash(want, &hash) || (max > 0 && !(q.found = malloc((size_t)max * sizeof *q.found))))
+    if (!key_hash(want, &q.hash) || (max > 0 && !(q.found = malloc((size_t)max * sizeof *q.found))))
         return -ENOMEM;
     if (max > 0) {
-        struct store_query bounded = *want;
         bounded.max_messages = max;
         q.want = &bounded;
-        look(&q, hash);
+        failed = bus_guarded(look, &q);
     }
+    if (!failed)
+        failed = bus_guarded(look_at_end, &q);
     if (end)
-        tell_end(s, end);
+        *end = q.end;
     rc = give(&q, out);
     free(q.found);
-    return rc;
+    if (failed && !rc) {
+        log_error("query of %.*s by key %.*s: a mapped page could not be read", STR_ARG(want->topic), STR_ARG(want->key));
+        store_release(*out);
+        *out = NULL;
+    }
+    return rc ? rc : failed;
 }

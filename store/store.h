@@ -197,7 +197,7 @@ struct store_index_end {           /* the last message that is in the index; 0: 
     int64_t time, offset;
 };
 /* The messages with that key, oldest first, in *out (n_messages 0: there are none), to be released; end may be NULL.
- * Their records are read: may wait for the disk. 0 or -ENOMEM. Source: DefaultMessageStore.queryMessage. */
+ * Their records are read: may wait for the disk. 0, -ENOMEM, or -EIO when the disk does not give it. Source: DefaultMessageStore.queryMessage. */
 int store_query(struct store *s, const struct store_query *q, struct store_index_end *end, struct store_result **out);
 
 struct store_index_file {

@@ -483,6 +483,33 @@ static void test_follow(void)
     test_clean(&conf);
 }
 
+/* The disk does not give a page: here, because the file was cut under the mapping. */
+static void test_bad_disk(void)
+{
+    struct store_conf conf = index_conf(5, 3000);
+    struct store *s = test_open(&conf);
+    struct store_query q = {.topic = str_of("ta"), .key = str_of("k"), .end = INT64_MAX, .max_messages = 9,
+                            .max_bytes = 1 << 20, .wait_ms = 10};
+    struct store_result *r;
+    int64_t at[2];
+    char path[64][600];
+
+    at[0] = add(s, "ta", "KEYS=k");
+    find(s, "ta", "k");
+    names(&conf, path);
+    ok(truncate(path[0], 0) == 0, "an index file loses its pages");
+    ok(store_query(s, &q, NULL, &r) == -EIO && !r, "a query says that it failed");
+    at[1] = add(s, "ta", "KEYS=k");
+    index_wait(&s->index, commit_log_max(&s->log), 50);
+    index_expire(&s->index, INT64_MAX);
+    ok(add(s, "ta", "KEYS=x") > at[1], "sends go on");
+    store_close(s);
+    s = test_open(&conf);
+    is_text(find(s, "ta", "k"), text_of(at, 2), "with the next start the index is whole");
+    test_close(s);
+    test_clean(&conf);
+}
+
 static void test_conf_limits(void)
 {
     struct store_conf conf = index_conf(5, 1);
@@ -504,6 +531,7 @@ int main(void)
     test_crash();
     test_damage();
     test_follow();
+    test_bad_disk();
     test_conf_limits();
     return tap_done();
 }
