@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -145,25 +146,35 @@ static int queue_id_of(const char *name, int32_t *id)
     return rc || *id < 0 || name[0] < '0' || name[0] > '9' ? -EINVAL : 0;
 }
 
-static int load_topic(struct queue_table *t, const struct queue_env *env, const char *topic)
+/* The names that one getdents64 gave. */
+static int take_names(struct queue_table *t, const struct queue_env *env, const char *topic, const char *p, ssize_t n)
 {
-    char path[4096];
-    int n = snprintf(path, sizeof path, "%s/%s", env->root, topic), rc = 0;
-    struct dirent *e;
-    DIR *d;
-
-    if (n < 0 || (size_t)n >= sizeof path)
-        return -ENAMETOOLONG;
-    if (!(d = opendir(path)))
-        return errno == ENOTDIR ? 0 : -errno;
-    while (!rc && (errno = 0, e = readdir(d))) {
+    while (n > 0) {
+        const struct dirent64 *e = (const void *)p;
         int32_t id;
+
         if (queue_id_of(e->d_name, &id) == 0 && !queue_table_get(t, env, str_of(topic), id))
-            rc = -ENOMEM;
+            return -ENOMEM;
+        p += e->d_reclen;
+        n -= e->d_reclen;
     }
-    if (!rc)
+    return 0;
+}
+
+/* By the system calls themselves: a hundred thousand opendir would be most of the start's time. */
+static int load_topic(struct queue_table *t, const struct queue_env *env, int root, const char *topic)
+{
+    _Alignas(struct dirent64) char names[8192];
+    int fd = openat(root, topic, O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc = 0;
+    ssize_t n = 0;
+
+    if (fd < 0)
+        return errno == ENOTDIR ? 0 : -errno;
+    while (!rc && (n = getdents64(fd, names, sizeof names)) > 0)
+        rc = take_names(t, env, topic, names, n);
+    if (!rc && n < 0)
         rc = -errno;
-    closedir(d);
+    close(fd);
     return rc;
 }
 
@@ -177,7 +188,7 @@ int queue_table_load(struct queue_table *t, const struct queue_env *env, struct 
         return fault_errno(f, errno, "open directory %s", env->root);
     while (!rc && (errno = 0, e = readdir(d))) {
         if (can_be_directory(str_of(e->d_name)))
-            rc = load_topic(t, env, e->d_name);
+            rc = load_topic(t, env, dirfd(d), e->d_name);
         errno = 0;
     }
     if (!rc)

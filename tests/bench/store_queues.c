@@ -30,16 +30,19 @@ static struct store *open_store(const char *dir)
     return s;
 }
 
+/* Anonymous memory: mapped store files do not count. */
 static long resident_kib(void)
 {
-    FILE *f = fopen("/proc/self/statm", "r");
-    long pages = 0;
+    FILE *f = fopen("/proc/self/status", "r");
+    char line[256];
+    long kib = 0;
 
-    if (!f || fscanf(f, "%*d %ld", &pages) != 1)
-        pages = 0;
+    while (f && fgets(line, sizeof line, f))
+        if (sscanf(line, "RssAnon: %ld", &kib) == 1)
+            break;
     if (f)
         fclose(f);
-    return pages * (sysconf(_SC_PAGESIZE) / 1024);
+    return kib;
 }
 
 static int descriptors(void)
