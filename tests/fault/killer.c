@@ -7,8 +7,10 @@
  * messages were lost: shows that the checker can see it. --full: all messages are read every so many rounds, in the
  * others those of the last rounds.
  *
- * Every message has a number, from which its queue's order and its bytes follow; per queue the numbers ascend. What
- * was sent but not acknowledged may be there or not; once it was seen it must stay. */
+ * Every message has a number, from which its bytes follow. Its offset must be past all that were acknowledged, or
+ * seen, in its queue when it was sent: that is the order a producer can count on (what is under way at the same time
+ * has none, with Apache's broker neither). What was sent but not acknowledged may be there or not; once it was seen
+ * it must stay. */
 #include "tests/unit/tap.h"
 #include "tests/unit/peer.h"
 #include "tests/fault/rig.h"
@@ -50,6 +52,7 @@ static struct pending {
 /* A value that only grows: acknowledged so far, and asked for. */
 static struct setting { int64_t acked, sent; } settings[KINDS];
 
+static int64_t *floors, floors_cap;  /* by number: the smallest offset it may get */
 static int64_t next_number = 1, acked_messages, changes_acked;
 static struct { long lost, wrong, disorder, settings, ahead, refused; } bad;
 static int opaque;
@@ -76,6 +79,16 @@ static int64_t number_of(const struct message *m)
     if (m->body.n < 10 || sscanf(m->body.p, "message %lld ", &number) != 1)
         return UNKNOWN;
     return body_of(number, want) == m->body.n && memcmp(want, m->body.p, m->body.n) == 0 ? number : UNKNOWN;
+}
+
+static void set_floor(int64_t number, int64_t floor)
+{
+    while (number >= floors_cap) {
+        floors_cap = floors_cap ? floors_cap * 2 : 65536;
+        if (!(floors = realloc(floors, (size_t)floors_cap * sizeof *floors)))
+            rig_bail("memory");
+    }
+    floors[number] = floor;
 }
 
 static void know(struct queue *q, int64_t offset, int64_t number)
@@ -129,8 +142,9 @@ static bool send_messages(struct peer *line, bool batch)
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
         command_add(&c, fields[i][0], str_of(fields[i][1]));
     for (int i = 0; i < p->n; i++) {
-        size_t n = body_of(next_number++, body);
+        size_t n = body_of(next_number, body);
         char head[20], tail[2] = {0};
+        set_floor(next_number++, queues[p->queue].n + i);
         be32_put(head, (uint32_t)(n + 22));
         be32_put(head + 4, 0);
         be32_put(head + 8, 0);
@@ -309,7 +323,7 @@ static void check_hole(struct queue *q, int64_t from, int64_t to)
 }
 
 /* The messages of one pull, which begin at offset at or later. Where the next may begin. */
-static int64_t check_pulled(struct queue *q, struct str body, int64_t at, int64_t *last)
+static int64_t check_pulled(struct queue *q, struct str body, int64_t at)
 {
     struct message m;
 
@@ -322,11 +336,11 @@ static int64_t check_pulled(struct queue *q, struct str body, int64_t at, int64_
         check_hole(q, at, m.queue_offset);
         at = m.queue_offset;
         number = number_of(&m);
-        if (number == UNKNOWN)
+        if (number <= 0 || number >= next_number)
             bad.wrong++;
-        if (number <= *last && bad.disorder++ < 3)
-            printf("# queue %d: %" PRId64 " has message %" PRId64 " after %" PRId64 "\n", (int)(q - queues), at, number, *last);
-        *last = number;
+        else if (at < floors[number] && bad.disorder++ < 3)
+            printf("# queue %d: %" PRId64 " has message %" PRId64 ", which was sent when there were %" PRId64 "\n",
+                   (int)(q - queues), at, number, floors[number]);
         know(q, at++, number);
     }
     return at;
@@ -335,7 +349,7 @@ static int64_t check_pulled(struct queue *q, struct str body, int64_t at, int64_
 static void check_queue(struct peer *line, int queue, bool full)
 {
     struct queue *q = &queues[queue];
-    int64_t at = full ? 0 : q->older, max = ask_offset(line, 30, queue), last = 0, known = q->n;
+    int64_t at = full ? 0 : q->older, max = ask_offset(line, 30, queue), known = q->n;
 
     q->older = q->old < max ? q->old : max;
     q->old = max < q->n ? max : q->n;
@@ -354,7 +368,7 @@ static void check_queue(struct peer *line, int queue, bool full)
         for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
             command_add(&c, fields[i][0], str_of(fields[i][1]));
         ask(line, &c, &out);
-        next = seen = out.code ? at : check_pulled(q, out.body, at, &last);
+        next = seen = out.code ? at : check_pulled(q, out.body, at);
         /* PULL_RETRY_IMMEDIATELY, PULL_NOT_FOUND and PULL_OFFSET_MOVED say where to go on behind a hole */
         if (str_i64(command_ext(&out, "nextBeginOffset"), &next) == 0 && next > seen)
             check_hole(q, seen, next);
