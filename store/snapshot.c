@@ -23,6 +23,7 @@
 #define PART_PREFIX ".part-"         /* being made */
 #define GONE_PREFIX ".gone-"         /* being removed */
 #define SEAL_TRIES 3
+#define SYNC_EACH_MAX 512            /* files */
 
 struct job {
     struct store *s;
@@ -608,6 +609,39 @@ static void take_point(struct job *j)
         commit_log_trim(&s->log, sealed_base, sealed_end);
 }
 
+/* ---- onto the disk ---- */
+
+static int sync_tree(int at, const char *name, int depth)
+{
+    int fd = openat(at, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC), rc = 0;
+    struct dirent *e;
+    struct stat st;
+    DIR *d;
+
+    if (fd < 0)
+        return -errno;
+    if (fsync(fd) < 0 || fstat(fd, &st) < 0)
+        rc = -errno;
+    if (rc || !S_ISDIR(st.st_mode) || depth > DEPTH_MAX || !(d = fdopendir(fd))) {
+        close(fd);
+        return rc;
+    }
+    while (!rc && (e = readdir(d)))
+        if (!is_dots(e->d_name))
+            rc = sync_tree(fd, e->d_name, depth + 1);
+    closedir(d);
+    return rc;
+}
+
+/* A few files one by one, so that nobody waits for what else is being written to the file system; many at once. What
+ * was linked may be dirty, too. */
+static int sync_snapshot(struct job *j)
+{
+    if (j->at.linked + j->at.copied <= SYNC_EACH_MAX)
+        return sync_tree(j->to, ".", 0);
+    return syncfs(j->to) < 0 ? -errno : 0;
+}
+
 /* ---- the whole ---- */
 
 static int fill(struct job *j, const char *dir)
@@ -625,7 +659,7 @@ static int fill(struct job *j, const char *dir)
     if ((rc = write_checkpoint(j, dir)))
         return rc;
     j->doing = "put the snapshot on disk";
-    return syncfs(j->to) < 0 ? -errno : 0;
+    return sync_snapshot(j);
 }
 
 /* PARENT/PREFIXNAME of PARENT/NAME. */
