@@ -56,7 +56,7 @@ debug:
 PROVE    = prove --exec tests/run-one --timer
 JOBS    ?= $(shell nproc)
 C_TESTS  = $(patsubst tests/unit/%.c,build/debug/tests/unit/%,$(sort $(wildcard tests/unit/*.c)))
-T_TESTS  = $(sort $(wildcard tests/wire/*.t tests/mount/*.t tests/docs/*.t)) tests/fault/kill9.t tests/fault/power.t
+T_TESTS  = $(sort $(wildcard tests/wire/*.t tests/mount/*.t tests/docs/*.t)) $(addprefix tests/fault/,kill9.t power.t power_forgets.t reports.t)
 F_TESTS  = $(filter-out $(T_TESTS),$(sort $(wildcard tests/fault/*.t)))
 
 check: all debug

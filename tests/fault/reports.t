@@ -1,0 +1,3 @@
+#!/bin/sh
+# What users of the reference have been hit by.
+exec "${MQ_BUILD:-build}/tests/fault/reports"
