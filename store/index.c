@@ -190,15 +190,21 @@ static struct index_file *file_to_fill(struct index *x, int *rc, struct fault *f
 
 /* ---- one message ---- */
 
+static void drop_held(struct index *x)
+{
+    index_file_unref(x->held);
+    x->held = NULL;
+}
+
 /* Only the last two files can have entries of the message at which the last run ended. */
 static bool has_already(struct index *x, int32_t hash, int64_t offset)
 {
     bool has = false;
 
     for (int i = 0; !has && i < 2; i++) {
-        struct index_file *file = index_get(x, i);
-        has = file && index_file_has(file, hash, offset);
-        index_file_unref(file);
+        x->held = index_get(x, i);
+        has = x->held && index_file_has(x->held, hash, offset);
+        drop_held(x);
     }
     return has;
 }
@@ -319,6 +325,7 @@ static int step(struct store *s, struct fault *f)
     b = (struct batch){&s->index, file, at, max, f};
     f->err = 0;
     rc = bus_guarded(index_batch, &b);
+    drop_held(&s->index);
     mapped_file_unref(file);
     if (rc) {                        /* tried again, from the message that failed, or from the start of these */
         s->index.again = max;

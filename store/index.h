@@ -33,6 +33,7 @@ struct index {
     _Atomic int64_t place;               /* what the log has before it is indexed */
     _Atomic int64_t safe_time;           /* indexMsgTimestamp: end time of the last full file, on disk */
     struct index_file *last;             /* the indexer's: the newest of files, which is never removed */
+    struct index_file *held;             /* the indexer's: a reference under way, should a page not be had meanwhile */
     int64_t again;                       /* the indexer's: messages up to there may have entries already */
     bool told;                           /* the indexer's: that there is no room */
     struct buf text;                     /* the indexer's: a key text */

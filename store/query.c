@@ -27,6 +27,9 @@ struct query {
     int64_t bytes, reads_left;
     int32_t hash;
     struct store_index_end end;
+    /* References under way, given back when a page cannot be had and the work is left in its midst. */
+    struct index_file *index_file;
+    struct mapped_file *record_file;
 };
 
 static bool is_wanted(const struct store_query *want, const struct message *m)
@@ -36,42 +39,47 @@ static bool is_wanted(const struct store_query *want, const struct message *m)
     return want->tag ? str_eq(prop_get(m->properties, "TAGS"), want->key) : message_has_key(m, want->key);
 }
 
-/* The record at offset, with a reference to its file; NULL: none is there (any more). */
-static struct mapped_file *record_at(struct store *s, int64_t offset, struct message *m)
+static void drop_record(struct query *q)
 {
-    struct mapped_file *file = commit_log_get(&s->log, offset, MESSAGE_MIN_SIZE);
+    mapped_file_unref(q->record_file);
+    q->record_file = NULL;
+}
+
+/* The record at offset, in q->record_file; NULL: none is there (any more). */
+static char *record_at(struct query *q, int64_t offset, struct message *m)
+{
+    struct mapped_file *file = q->record_file = commit_log_get(&q->s->log, offset, MESSAGE_MIN_SIZE);
     int64_t left, behind;
+    char *p;
 
     if (!file)
         return NULL;
+    p = file->map + (offset - file->base);
     left = file->base + file->size - offset;
-    behind = commit_log_max(&s->log) - offset;
-    if (message_record_get(file->map + (offset - file->base), (size_t)(left < behind ? left : behind), false, m) == 0 &&
-        m->physical_offset == offset)
-        return file;
-    mapped_file_unref(file);
-    return NULL;
+    behind = commit_log_max(&q->s->log) - offset;
+    return message_record_get(p, (size_t)(left < behind ? left : behind), false, m) || m->physical_offset != offset ? NULL : p;
 }
 
 static bool take(void *arg, int64_t offset)
 {
     struct query *q = arg;
-    struct mapped_file *file;
     struct message m;
+    char *p;
 
     /* Newest first: the same again is another key of the same message, or the same word twice. */
     if (offset >= q->last)
         return true;
-    file = record_at(q->s, offset, &m);
-    if (!file || !is_wanted(q->want, &m)) {
-        mapped_file_unref(file);
+    p = record_at(q, offset, &m);
+    if (!p || !is_wanted(q->want, &m)) {
+        drop_record(q);
         return q->reads_left-- > 0;
     }
     if (q->n && m.size > q->want->max_bytes - q->bytes) {
-        mapped_file_unref(file);
+        drop_record(q);
         return false;
     }
-    q->found[q->n++] = (struct found){file, file->map + (offset - file->base), m.size};
+    q->found[q->n++] = (struct found){q->record_file, p, m.size};
+    q->record_file = NULL;
     q->bytes += m.size;
     q->last = offset;
     return q->n < q->want->max_messages;
@@ -92,22 +100,28 @@ static bool key_hash(const struct store_query *want, int32_t *out)
     return ok;
 }
 
+static void drop_index_file(struct query *q)
+{
+    index_file_unref(q->index_file);
+    q->index_file = NULL;
+}
+
 static int look(void *arg)
 {
     struct query *q = arg;
     const struct store_query *want = q->want;
     int64_t steps = STEPS_MAX;
-    struct index_file *file;
     bool more = true;
 
-    for (int i = 0; more && (file = index_get(&q->s->index, i)); i++) {
+    for (int i = 0; more && (q->index_file = index_get(&q->s->index, i)); i++) {
+        const struct index_file *file = q->index_file;
         struct index_file_info info;
         index_file_info(file, &info);
         if (index_file_in_time(file, want->begin, want->end))
             more = index_file_select(file, q->hash, want->begin, want->end, &steps, take, q);
         if (info.begin_time < want->begin)
             more = false;
-        index_file_unref(file);
+        drop_index_file(q);
     }
     if (steps < 0 || q->reads_left < 0)
         log_warn("query of %.*s by key %.*s was given up: its hash has too many entries", STR_ARG(want->topic),
@@ -118,12 +132,11 @@ static int look(void *arg)
 static int look_at_end(void *arg)
 {
     struct query *q = arg;
-    struct index_file *file = index_get(&q->s->index, 0);
     struct index_file_info info = {0};
 
-    if (file)
-        index_file_info(file, &info);
-    index_file_unref(file);
+    if ((q->index_file = index_get(&q->s->index, 0)))
+        index_file_info(q->index_file, &info);
+    drop_index_file(q);
     q->end = (struct store_index_end){info.end_time, info.end_offset};
     return 0;
 }
@@ -167,6 +180,8 @@ int store_query(struct store *s, const struct store_query *want, struct store_in
     }
     if (!failed)
         failed = bus_guarded(look_at_end, &q);
+    drop_record(&q);
+    drop_index_file(&q);
     if (end)
         *end = q.end;
     rc = give(&q, out);
