@@ -291,7 +291,7 @@ static void test_large(bool compressed, int n)
 {
     struct fixture fx;
     struct namesrv_queue q;
-    char name[32];
+    char name[40];
     int64_t start;
 
     fixture_open(&fx, "");
