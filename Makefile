@@ -13,7 +13,7 @@ Q       := $(if $V,,@)
 CFLAGS  ?= -O2 -g
 PKGS     = libuv zlib libdeflate fuse3
 WARN     = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
-           -Wvla -Wformat=2 -Wundef -Wwrite-strings -Wcast-qual -Wno-unused-parameter -Wno-missing-field-initializers
+           -Wvla -Wformat=2 -Wundef -Wwrite-strings -Wcast-qual -Wno-unused-parameter -Wno-missing-field-initializers -Wno-format-truncation
 ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DFUSE_USE_VERSION=314 -I. -pthread \
            $(WARN) $(if $(WERROR)$(CI),-Werror) $(shell pkg-config --cflags $(PKGS)) $(SANITIZE) $(CFLAGS)
 ALL_LIBS = $(shell pkg-config --libs $(PKGS)) -linih -larchive -pthread $(SANITIZE)
