@@ -236,6 +236,23 @@ static bool is_surely_indexed(const struct message *m)
     return (m->sys_flag & SYSFLAG_TRANS_MASK) != SYSFLAG_TRANS_ROLLBACK && prop_get(m->properties, "UNIQ_KEY").n;
 }
 
+/* All three in one walk: this is done for each message. The last of a name counts, as in prop_get. */
+static void find_properties(struct str properties, struct str *unique, struct str *keys, struct str *tags)
+{
+    struct str name, value;
+    size_t pos = 0;
+
+    *unique = *keys = *tags = str_n(NULL, 0);
+    while (prop_next(properties, &pos, &name, &value)) {
+        if (name.n == 8 && memcmp(name.p, "UNIQ_KEY", 8) == 0)
+            *unique = value;
+        else if (name.n == 4 && memcmp(name.p, "KEYS", 4) == 0)
+            *keys = value;
+        else if (name.n == 4 && memcmp(name.p, "TAGS", 4) == 0)
+            *tags = value;
+    }
+}
+
 static int put_message(struct index *x, const struct message *m, struct fault *f)
 {
     struct str unique, keys, tags;
@@ -243,9 +260,7 @@ static int put_message(struct index *x, const struct message *m, struct fault *f
 
     if ((m->sys_flag & SYSFLAG_TRANS_MASK) == SYSFLAG_TRANS_ROLLBACK)
         return 0;
-    unique = prop_get(m->properties, "UNIQ_KEY");
-    keys = prop_get(m->properties, "KEYS");
-    tags = prop_get(m->properties, "TAGS");
+    find_properties(m->properties, &unique, &keys, &tags);
     if (unique.n)
         rc = put(x, m, "#", unique, f);
     while (!rc && keys.n) {
