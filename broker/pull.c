@@ -503,9 +503,9 @@ static bool pull_run(struct request *r, bool first)
         answer_refused(&p, &f);
         return false;
     }
-    if (p.found && p.found->cold && request_on_loop(r))
+    if (p.found && p.found->far && request_on_loop(r))
         return answer_cold(&p);
-    if (p.found && p.found->cold)
+    if (p.found && p.found->far)
         store_touch(p.found);
     answer(&p);
     return false;

@@ -222,16 +222,19 @@ static void miss(struct get *g, enum store_status why)
         g->r->pub.status = why;
 }
 
-static int take_record(struct get *g, char *p, uint32_t size, bool cold)
+static int take_record(struct get *g, char *p, uint32_t size, bool far)
 {
     struct store_result *r = &g->r->pub;
+    bool cold;
     int rc;
 
     if ((rc = hold_file(g->r, g->file)) || (rc = add_extent(g->r, p, size)))
         return rc;
+    cold = far && !is_resident(p, size);
     if (r->n_messages == 0)
         g->first_cold = cold;
     r->cold |= cold;
+    r->far |= far;
     r->n_messages++;
     r->bytes += size;
     r->status = STORE_FOUND;
@@ -244,7 +247,7 @@ static int take_record(struct get *g, char *p, uint32_t size, bool cold)
 static int look_at(struct get *g, const struct store_entry *e)
 {
     const struct store_filter *want = g->filter;
-    bool cold;
+    bool far;
     char *p;
 
     if (unit_is_blank(e)) {
@@ -265,8 +268,9 @@ static int look_at(struct get *g, const struct store_entry *e)
         return 0;
     }
     p = g->file->map + (e->physical_offset - g->file->base);
-    cold = store_far(g->s, e->physical_offset) && !is_resident(p, e->size);
-    if (!cold && !looks_right(p, e->physical_offset, e->size)) {
+    /* mincore calls a page resident while it is still being read ahead: what is far is left to who may wait. */
+    far = store_far(g->s, e->physical_offset);
+    if (!far && !looks_right(p, e->physical_offset, e->size)) {
         miss(g, STORE_MESSAGE_WAS_REMOVING);
         return 0;
     }
@@ -274,7 +278,7 @@ static int look_at(struct get *g, const struct store_entry *e)
         miss(g, STORE_NO_MATCHED_MESSAGE);
         return 0;
     }
-    return take_record(g, p, e->size, cold);
+    return take_record(g, p, e->size, far);
 }
 
 static int scan_queue(struct get *g, struct store_queue *q, int64_t offset)
@@ -344,7 +348,7 @@ static int get(struct get *g)
     if (is_outside(r, offset))
         return 0;
     rc = scan_queue(g, q, offset);
-    if (g->last && !g->first_cold && !r->cold)
+    if (g->last && !r->far)
         r->last_store_timestamp = record_time(g->last);
     return rc;
 }
@@ -427,7 +431,8 @@ int store_read(struct store *s, int64_t physical_offset, uint32_t size, struct s
         r->pub.n_messages = 1;
         r->pub.bytes = one.m.size;
         r->pub.last_store_timestamp = one.m.store_timestamp;
-        r->pub.cold = store_far(s, physical_offset) && !is_resident(p, one.m.size);
+        r->pub.far = store_far(s, physical_offset);
+        r->pub.cold = r->pub.far && !is_resident(p, one.m.size);
         *out = &r->pub;
     }
     mapped_file_unref(file);

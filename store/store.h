@@ -10,7 +10,7 @@
  *   short lock; nothing in it waits for a disk, except the rare roll to a new
  *   file that could not be allocated ahead.
  * - Reads of pages that are not in memory would make a network loop wait:
- *   ask result.cold, and then do them on a worker (store_touch). */
+ *   ask result.far, and then do them on a worker (store_touch). */
 #ifndef STORE_STORE_H
 #define STORE_STORE_H
 
@@ -148,10 +148,12 @@ struct store_result {              /* malloc'd by store_get, given back by store
     int64_t next_begin, min, max;
     int n_messages;
     int64_t bytes;
-    bool cold;                     /* some of it may not be in memory: touch it on a worker before sending */
+    bool far;                      /* some of it is far from the log's end: touch it on a worker before sending. Even
+                                    * what the kernel calls resident may still be on its way from the disk */
+    bool cold;                     /* and some of that was not in memory */
     int n_iov;                     /* adjacent records are one extent */
     struct iovec *iov;             /* into the mapped log */
-    int64_t last_store_timestamp;  /* of the last message given; 0 when cold */
+    int64_t last_store_timestamp;  /* of the last message given; 0 when far */
 };
 
 /* Messages of q from queue offset `offset` on. Status and next_begin as Apache's getMessage has them.
