@@ -224,6 +224,26 @@ static void test_bytes(void)
     test_clean(&conf);
 }
 
+/* Texts of every length up to 40, with a letter of two bytes at every place and at none. */
+static void test_hash(void)
+{
+    int wrong = 0;
+
+    for (int n = 0; n < 40; n++)
+        for (int at = -1; at < n - 1; at++) {
+            uint32_t h = 0;
+            char text[40];
+            for (int i = 0; i < n; i++)
+                text[i] = (char)('a' + (i * 7 + n) % 26);
+            if (at >= 0)
+                memcpy(text + at, "\xC3\xA9", 2);
+            for (int i = 0; i < n; i += i == at ? 2 : 1)
+                h = h * 31 + (i == at ? 0xE9 : (unsigned char)text[i]);
+            wrong += str_java_hash(str_n(text, (size_t)n)) != (int32_t)h;
+        }
+    ok(wrong == 0, "hashes of texts of all lengths (%d wrong)", wrong);
+}
+
 static void test_find(void)
 {
     struct store_conf conf = index_conf(1, 1000);        /* one slot: everything collides */
@@ -525,6 +545,7 @@ static void test_conf_limits(void)
 int main(void)
 {
     test_bytes();
+    test_hash();
     test_find();
     test_roll();
     test_go_on();
