@@ -11,6 +11,7 @@ use Mqfs;
 use POSIX ();
 use Test::More;
 
+chdir Mqfs::root();
 my $dir = tempdir('mqfs-test-XXXXXX', TMPDIR => 1, CLEANUP => 1);
 my ($ns, $port) = free_ports(2);
 my $mnt = "$dir/mq";
@@ -67,4 +68,10 @@ ok(!mounted(), 'without a mount');
 kill TERM => $pid;
 waitpid $pid, 0;
 is($?, 0, 'and stops cleanly');
+
+# who may not install packages is told what to type
+my ($status, $said) = sh('setpriv --reuid=65534 --regid=65534 --clear-groups sh -c \'command() { [ "$2" != sudo ] && type "$2"; }
+    . tools/packages.sh; install_needs sh:dash /no/such/header.h:libsomething-dev no-such-command:somepackage\'');
+is($status, 1, 'packages are missing and this user may not install them: it ends');
+like($said, qr/apt-get install -y --no-install-recommends libsomething-dev somepackage/, 'with the exact command to type');
 done_testing();
