@@ -1,0 +1,48 @@
+/* Looking over a store directory that no broker uses, without changing it: every
+ * record of the commit log, every unit of the consume queues, every entry of the
+ * index files, the checkpoint and the files of config/. What is found is told in
+ * order; what can be made again is listed for check_repair. Knows no broker.
+ * The formats: commit_log.h, consume_queue.h, index_file.h, checkpoint.h. */
+#ifndef STORE_CHECK_H
+#define STORE_CHECK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "common/fault.h"
+
+#define CHECK_LINES_PER_FILE 20          /* findings told of one file; what is more is counted */
+
+struct check_options {
+    const char *root;                    /* storePathRootDir */
+    const char *commit_log;              /* storePathCommitLog, several separated by ','; NULL: root/commitlog */
+    int32_t index_slots;                 /* maxHashSlotNum; 0: a quarter of the entries, as both defaults are */
+    /* Something is wrong at a byte of that file. */
+    void (*finding)(void *ctx, const char *path, int64_t offset, const char *what);
+    /* Worth knowing, and nothing wrong. */
+    void (*note)(void *ctx, const char *what);
+    void *ctx;
+};
+
+enum check_kind { CHECK_LOG, CHECK_QUEUE, CHECK_INDEX, CHECK_CHECKPOINT, CHECK_CONFIG, CHECK_KINDS };
+
+struct check_bad {
+    enum check_kind kind;
+    char *path;                          /* a queue's directory, else a file */
+};
+
+struct check_result {
+    int64_t log_files, records, queues, units, index_files, entries, configs;
+    int64_t findings;
+    int64_t log_min, log_end;            /* commit log offsets of what is there */
+    bool not_clean;                      /* "abort" is there: the last run did not end by itself */
+    struct check_bad *bad;               /* each once; check_result_free */
+    int n_bad;
+};
+
+/* Takes the store's lock while it looks. 0 whatever was found; -EBUSY: a broker uses it; -ENOENT: no store; other
+ * -errno: it could not look; f filled. *out is to be freed in each case. Mapped files: run it under bus_guarded when a
+ * failing disk is to be an error. */
+int check_store(const struct check_options *o, struct check_result *out, struct fault *f);
+void check_result_free(struct check_result *r);
+
+#endif

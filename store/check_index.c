@@ -1,0 +1,224 @@
+/* check_store: the index files. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/be.h"
+#include "common/buf.h"
+#include "store/check_priv.h"
+#include "store/index_file.h"
+
+struct look {
+    struct check *c;
+    const char *path;
+    const char *map;
+    struct index_layout layout;
+    int64_t begin, end;                  /* log offsets, of the header */
+    int32_t next;                        /* number behind the last entry */
+    unsigned char *named;                /* a bit an entry: its slot or a later entry names it */
+    struct buf text;
+};
+
+struct entry {
+    int32_t hash;
+    int64_t offset;
+    int32_t seconds, before;
+};
+
+static int64_t entry_at(const struct look *k, int32_t n)
+{
+    return INDEX_HEADER + (int64_t)k->layout.slots * INDEX_SLOT + (int64_t)n * INDEX_ENTRY;
+}
+
+static struct entry entry_get(const struct look *k, int32_t n)
+{
+    const char *p = k->map + entry_at(k, n);
+
+    return (struct entry){(int32_t)be32_get(p), (int64_t)be64_get(p + 4), (int32_t)be32_get(p + 12),
+                          (int32_t)be32_get(p + 16)};
+}
+
+static bool layout_of(const struct check *c, int64_t size, struct index_layout *out)
+{
+    int64_t slots = c->o->index_slots, rest = size - INDEX_HEADER, entries;
+
+    if (slots == 0)
+        slots = rest % (INDEX_SLOT + 4 * INDEX_ENTRY) ? 0 : rest / (INDEX_SLOT + 4 * INDEX_ENTRY);
+    rest -= slots * INDEX_SLOT;
+    entries = rest / INDEX_ENTRY;
+    if (slots <= 0 || slots > INT32_MAX || rest <= 0 || rest % INDEX_ENTRY || entries < 2 || entries > INT32_MAX)
+        return false;
+    *out = (struct index_layout){(int32_t)slots, (int32_t)entries};
+    return true;
+}
+
+/* ---- an entry ---- */
+
+static bool hash_is(struct look *k, const struct message *m, const char *kind, struct str key, int32_t hash)
+{
+    buf_reset(&k->text);
+    buf_put_str(&k->text, m->topic);
+    buf_puts(&k->text, kind);
+    buf_put_str(&k->text, key);
+    if (buf_failed(&k->text))
+        k->c->failed = true;
+    return !buf_failed(&k->text) && index_hash(k->text.p, k->text.n) == hash;
+}
+
+static bool has_key(struct look *k, const struct message *m, int32_t hash)
+{
+    struct str keys = prop_get(m->properties, "KEYS"), tags = prop_get(m->properties, "TAGS");
+
+    if (hash_is(k, m, "#", prop_get(m->properties, "UNIQ_KEY"), hash))
+        return true;
+    while (keys.n)
+        if (hash_is(k, m, "#", message_next_key(&keys), hash))
+            return true;
+    return tags.n && hash_is(k, m, "#T#", tags, hash);
+}
+
+/* Names entry `target`, which must be an earlier one of that slot, and named once. */
+static void check_link(struct look *k, int64_t at, const char *what, int32_t target, int32_t below, int32_t slot)
+{
+    if (target < 0 || target >= below)
+        check_find(k->c, k->path, at, "%s names entry %" PRId32 ", and only %" PRId32 " can be", what, target, below - 1);
+    else if (target && entry_get(k, target).hash % k->layout.slots != slot)
+        check_find(k->c, k->path, at, "%s names entry %" PRId32 ", which is of slot %" PRId32 ", not %" PRId32, what,
+                   target, entry_get(k, target).hash % k->layout.slots, slot);
+    else if (target && k->named[target / 8] & 1 << target % 8)
+        check_find(k->c, k->path, at, "%s names entry %" PRId32 ", which another one names already", what, target);
+    else if (target)
+        k->named[target / 8] |= (unsigned char)(1 << target % 8);
+}
+
+static void check_entry(struct look *k, int32_t n)
+{
+    struct entry e = entry_get(k, n);
+    int64_t at = entry_at(k, n);
+    struct message m;
+
+    k->c->r->entries++;
+    if (e.hash < 0 || e.seconds < 0) {
+        check_find(k->c, k->path, at, "entry %" PRId32 " is none: hash %" PRId32 ", seconds %" PRId32, n, e.hash, e.seconds);
+        return;
+    }
+    check_link(k, at, "an entry", e.before, n, e.hash % k->layout.slots);
+    if (e.offset < k->begin || e.offset > k->end)
+        check_find(k->c, k->path, at, "entry %" PRId32 " names log offset %" PRId64 ", and the header says %" PRId64
+                   " to %" PRId64, n, e.offset, k->begin, k->end);
+    else if (e.offset >= k->c->r->log_min && check_record(k->c, e.offset, &m))
+        check_find(k->c, k->path, at, "entry %" PRId32 " names log offset %" PRId64 ", where no record is", n, e.offset);
+    else if (e.offset >= k->c->r->log_min && !has_key(k, &m, e.hash))
+        check_find(k->c, k->path, at, "entry %" PRId32 " has a hash that is of no key of the record at %" PRId64, n,
+                   e.offset);
+}
+
+/* ---- a file ---- */
+
+static void check_slots(struct look *k, int32_t slots_used)
+{
+    int32_t used = 0;
+
+    for (int32_t i = 0; i < k->layout.slots; i++) {
+        int64_t at = INDEX_HEADER + (int64_t)i * INDEX_SLOT;
+        int32_t v = (int32_t)be32_get(k->map + at);
+        used += v != 0;
+        if (v)
+            check_link(k, at, "a slot", v, k->next, i);
+    }
+    if (used != slots_used)
+        check_find(k->c, k->path, 32, "the header says %" PRId32 " slots are used, and %" PRId32 " are", slots_used, used);
+    for (int32_t n = 1; n < k->next; n++)
+        if (!(k->named[n / 8] & 1 << n % 8))
+            check_find(k->c, k->path, entry_at(k, n), "entry %" PRId32 " is in no slot's chain", n);
+}
+
+static int check_map(struct look *k)
+{
+    struct check *c = k->c;
+    int64_t begin_time = (int64_t)be64_get(k->map), end_time = (int64_t)be64_get(k->map + 8);
+    int32_t next = (int32_t)be32_get(k->map + 36);
+
+    k->begin = (int64_t)be64_get(k->map + 16);
+    k->end = (int64_t)be64_get(k->map + 24);
+    k->next = next > 0 ? next : 1;
+    if (next < 0 || next > k->layout.entries) {
+        check_find(c, k->path, 36, "the header says the next entry is %" PRId32 ", and there are %" PRId32, next,
+                   k->layout.entries);
+        return 0;
+    }
+    if (k->next > 1 && (k->begin < 0 || k->begin > k->end || k->end >= c->r->log_end))
+        check_find(c, k->path, 16, "the header says log offsets %" PRId64 " to %" PRId64 ", and the log ends at %" PRId64,
+                   k->begin, k->end, c->r->log_end);
+    if (k->next > 1 && (begin_time <= 0 || end_time <= 0))
+        check_find(c, k->path, 0, "the header says store times %" PRId64 " to %" PRId64, begin_time, end_time);
+    if (!(k->named = calloc((size_t)k->next / 8 + 1, 1)))
+        return -ENOMEM;
+    for (int32_t n = 1; n < k->next; n++)
+        check_entry(k, n);
+    check_slots(k, (int32_t)be32_get(k->map + 32));
+    free(k->named);
+    buf_free(&k->text);
+    return 0;
+}
+
+static int check_file(struct check *c, const char *path)
+{
+    struct look k = {.c = c, .path = path};
+    int64_t findings = c->r->findings;
+    int fd = open(path, O_RDONLY | O_CLOEXEC), rc = 0;
+    struct stat st;
+    void *map;
+
+    if (fd < 0 || fstat(fd, &st) < 0) {
+        rc = -errno;
+    } else if (!layout_of(c, st.st_size, &k.layout)) {
+        check_find(c, path, st.st_size, "%" PRId64 " bytes are no whole index file%s", (int64_t)st.st_size,
+                   c->o->index_slots ? " of that many slots" : " with four times as many entries as slots");
+    } else if ((map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0)) == MAP_FAILED) {
+        rc = -errno;
+    } else {
+        k.map = map;
+        rc = check_map(&k);
+        munmap(map, (size_t)st.st_size);
+    }
+    if (fd >= 0)
+        close(fd);
+    c->r->index_files++;
+    if (c->r->findings > findings)
+        check_bad(c, CHECK_INDEX, path);
+    return rc;
+}
+
+int check_index(struct check *c, struct fault *f)
+{
+    char path[4096];
+    struct dirent **names;
+    int n, rc = 0;
+
+    snprintf(path, sizeof path, "%s/index", c->o->root);
+    n = scandir(path, &names, NULL, alphasort);
+    if (n < 0)
+        return errno == ENOENT ? 0 : fault_errno(f, errno, "read %.300s", path);
+    for (int i = 0; i < n; i++) {
+        const char *name = names[i]->d_name;
+        if (!rc && strlen(name) == 17 && strspn(name, "0123456789") == 17) {
+            if ((size_t)snprintf(path, sizeof path, "%s/index/%s", c->o->root, name) >= sizeof path)
+                rc = -ENAMETOOLONG;
+            else
+                rc = check_file(c, path);
+            if (rc)
+                fault_errno(f, -rc, "check %.300s", path);
+        }
+        free(names[i]);
+    }
+    free(names);
+    return rc;
+}

@@ -1,0 +1,71 @@
+/* What the parts of check_store share. */
+#ifndef STORE_CHECK_PRIV_H
+#define STORE_CHECK_PRIV_H
+
+#include "common/message.h"
+#include "store/check.h"
+#include "store/mapped_file.h"
+
+struct check_file {
+    int64_t base, size;                  /* size: as it is on disk */
+    char *path;
+};
+
+struct check_files {                     /* by base */
+    struct check_file *v;
+    int n;
+    int64_t file_size;                   /* of the longest: what all should have */
+};
+
+struct check_queue {                     /* what the log says of a queue */
+    struct check_queue *next;
+    uint32_t hash;
+    int32_t id;
+    int64_t end, last;                   /* behind its last record's queue offset; that record's log offset */
+    int64_t records;
+    bool seen;                           /* the queue has a directory */
+    uint16_t topic_n;
+    char topic[];
+};
+
+struct check {
+    const struct check_options *o;
+    struct check_result *r;
+    struct check_files log;
+    int mapped;                          /* which log file; -1: none */
+    char *map;
+    size_t map_n;
+    int map_fd;
+    int64_t last_time;                   /* newest store time in the log */
+    struct check_queue **table;
+    uint32_t n_buckets, n_in_table;
+    char told_path[4096];                /* of the last finding */
+    int64_t told;
+    bool failed;                         /* no memory for a list */
+};
+
+/* Tells and counts a finding. */
+void check_find(struct check *c, const char *path, int64_t offset, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+void check_bad(struct check *c, enum check_kind kind, const char *path);
+/* The files of 20 digits in dir, added to what is there. 0 (missing: none) or -errno. */
+int check_list(struct check_files *l, const char *dir);
+/* Sorts, finds the size, and tells files that are cut or missing. */
+void check_chain(struct check *c, struct check_files *l);
+void check_files_free(struct check_files *l);
+/* All n bytes at a place of the file. 0 or -errno. */
+int check_read(int fd, void *p, size_t n, int64_t at);
+/* Is all from `at` to the file's end zero? Holes are skipped. 1, 0 or -errno. */
+int check_is_zero(int fd, int64_t at, int64_t size);
+
+/* The record at a log offset: 0; -ENOENT: no file has it; -EBADMSG: it is none. Texts are valid until the next call. */
+int check_record(struct check *c, int64_t offset, struct message *m);
+struct check_queue *check_queue_get(struct check *c, struct str topic, int32_t id, bool make);
+
+/* The parts: 0 or -errno. */
+int check_log(struct check *c, struct fault *f);
+void check_log_end(struct check *c);
+int check_queues(struct check *c, struct fault *f);
+int check_index(struct check *c, struct fault *f);
+
+#endif

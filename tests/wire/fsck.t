@@ -1,0 +1,131 @@
+#!/usr/bin/perl
+# mqfsck: a store that a broker wrote is clean; a byte flipped or cut in each kind of
+# file is found, in its place.
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::Bin/../lib";
+use Mqfs;
+use File::Temp qw(tempdir);
+use Test::More;
+
+my $fsck = Mqfs::build() . '/mqfsck';
+my $m = Mqfs->start({mount => 0}, autoCreateTopicEnable => 'true', autoCreateSubscriptionGroup => 'true',
+    maxHashSlotNum => 1000, maxIndexNum => 4000);
+my $store = "$m->{dir}/store";
+my $w = wire($m->{port});
+send_message($w, 'TopicA', $_ % 4, "m$_" . 'x' x 1500, KEYS => "k$_ all", TAGS => 't' . $_ % 3) for 0 .. 1499;
+send_message($w, 'TopicB', 0, "delayed $_", DELAY => 18) for 0 .. 9;
+is($w->call(200, {}, '{"groupName":"g1"}')->{code}, 0, 'a group');
+is($w->call(15, {consumerGroup => 'g1', topic => 'TopicA', queueId => 1, commitOffset => 77})->{code}, 0, '... with an offset');
+await('the index', 20, sub {
+    my $r = $w->call(12, {topic => 'TopicA', key => 'k1499', maxNum => 8, beginTimestamp => 0, endTimestamp => 9e12});
+    $r->{code} == 0 && $r->{body} });
+
+sub fsck { return sh('"$@" 2>&1', $fsck, @_) }
+my ($status, $text) = fsck($store);
+is($status, 2, 'a running broker keeps it out');
+like($text, qr/^mqfsck: \Q$store\E\/lock is held/, '... with a sentence');
+($status, $text) = fsck("$m->{dir}/none");
+is($status, 2, 'a directory that is not there');
+is((fsck())[0], 2, 'no directory named');
+is((fsck('--index-slots', 'x', $store))[0], 2, 'no number');
+
+ok($m->stop, 'the broker stops');
+($status, $text) = fsck($store);
+is($status, 0, 'what it wrote is clean') or diag $text;
+like($text, qr/: 15\d\d records in 3 log files, 15\d\d units of \d+ queues, [1-9]\d* entries of [1-9]\d* index files, [1-9]\d* config files: 0 findings$/,
+    '... and everything was looked at');
+is((fsck('-q', $store))[1], '', '-q says nothing then');
+is((fsck('--commit-log', "$store/commitlog", '--index-slots', 1000, $store))[0], 0, 'the same with directories and slots said');
+
+# ---- one damage each ----
+
+my $copies = tempdir('mqfs-test-XXXXXX', TMPDIR => 1, CLEANUP => 1);
+my $n = 0;
+# damage NAME, FILE under the store, code on \$text of it, the finding's offset and text, other findings allowed
+sub damage {
+    my ($what, $file, $code, $offset, $like) = @_;
+    my $dir = "$copies/" . ++$n;
+    is(system('cp', '-a', '--sparse=always', $store, $dir), 0, "$what: a copy");
+    my $path = "$dir/$file";
+    my $bytes = slurp($path);
+    $code->(\$bytes) if $code;
+    $code ? spew($path, $bytes) : unlink $path;
+    my @before = map { [(stat)[7, 9]] } glob "$dir/*/* $dir/*/*/*/*";
+    my ($rc, $said) = fsck($dir);
+    is($rc, 1, '... is found') or diag $said;
+    like($said, qr/^\Q$path\E: offset $offset: $like/m, '... in its place');
+    is_deeply([map { [(stat)[7, 9]] } glob "$dir/*/* $dir/*/*/*/*"], \@before, '... and nothing was changed');
+    system('rm', '-rf', '--', $dir);
+}
+sub flip { my ($at) = @_; return sub { substr(${$_[0]}, $at, 1) ^= "\x55" } }
+sub cut { my ($at) = @_; return sub { substr(${$_[0]}, $at) = '' } }
+sub set { my ($at, $with) = @_; return sub { substr(${$_[0]}, $at, length $with) = $with } }
+
+my @log = map { sprintf 'commitlog/%020d', $_ * 1048576 } 0 .. 2;
+my $first = slurp("$store/$log[0]");
+my $r0 = unpack 'N', $first;                                    # size of the first record
+my $r1 = unpack 'N', substr $first, $r0, 4;
+damage('a body', $log[0], flip($r0 + 200), $r0, "the body's CRC is");
+damage('a magic', $log[0], flip($r0 + 4), $r0, "no record: magic 8f\\w+; the next record is $r1 bytes on");
+damage('a size', $log[0], set($r0, pack 'N', $r1 + 1), $r0, 'the sizes of the record');
+damage('a huge size', $log[0], set($r0, "\x7f\xff\xff\xff"), $r0, 'a record of 2147483647 bytes does not fit');
+damage("a record's own offset", $log[0], flip($r0 + 35), $r0, 'the record says it is at log offset');
+my $blank = index $first, "\xCB\xD4\x31\x94";
+damage("a blank's size", $log[0], flip($blank - 1), $blank - 4, 'the blank that closes the file says');
+damage('no blank', $log[0], sub { substr(${$_[0]}, $blank - 4) = "\0" x (1048576 - $blank + 4) }, $blank - 4,
+    'the records end here, without a blank, and go on in the next file');
+damage('a log file cut', $log[2], cut(5000), 5000, 'the file is cut: 5000 bytes, others have 1048576');
+{
+    my $dir = "$copies/lost";
+    system('cp', '-a', '--sparse=always', $store, $dir);
+    unlink "$dir/$log[1]";
+    my ($rc, $said) = fsck($dir);
+    is($rc, 1, 'a log file lost');
+    like($said, qr/^\Q$dir\E\/$log[2]: offset 0: files are missing before it/m, '... is found by the next one');
+    like($said, qr/^note: \d+ more findings in that file/m, '... and what follows of it is counted, not listed');
+    cmp_ok(scalar(() = $said =~ /\n/g), '<', 150, '... so that the list ends');
+    system('rm', '-rf', '--', $dir);
+}
+
+my $queue = 'consumequeue/TopicA/1/' . '0' x 20;
+damage("a unit's log offset", $queue, flip(47), 40, 'unit 2 names');
+damage("a unit's size", $queue, flip(51), 40, 'unit 2 says \d+ bytes, the record at \d+ has \d+');
+damage("a unit's tag code", $queue, flip(59), 40, 'unit 2 has the tag code');
+damage('a unit lost', $queue, set(40, "\0" x 20), 40, 'units 2 to 2 were not written, and others follow');
+damage('units of another queue', $queue, set(0, substr slurp("$store/consumequeue/TopicA/2/" . '0' x 20), 0, 7500), 0,
+    'unit 0 names the record at \d+, which is number 0 of TopicA/2');
+damage('the last units', $queue, set(7400, "\0" x 100), 7400, 'units 370 to 374 are missing: the log has records of them');
+damage('a unit past the end', $queue, set(7500, pack 'Q>NQ>', 1 << 40, 300, 0), 7500, 'unit 375 names log offset 1099511627776, and the log ends at');
+damage('a delayed one', 'consumequeue/SCHEDULE_TOPIC_XXXX/17/' . '0' x 20, set(12, pack 'Q>', 1), 0, 'unit 0 has the tag code 1');
+
+my ($index) = glob "$store/index/*";
+my $name = 'index/' . ($index =~ m{([^/]+)$})[0];
+my $entries = 40 + 4 * 1000;
+damage("an entry's hash", $name, set($entries + 20, pack 'N', 12345), $entries + 20, 'entry 1 has a hash that is of no key');
+damage("an entry's log offset", $name, flip($entries + 40 + 11), $entries + 40, 'entry 2 names log offset \d+, where no record is');
+damage("an entry's chain", $name, set($entries + 2000 + 16, pack 'N', 4000), $entries + 2000, 'an entry names entry 4000, and only 99 can be');
+my $bytes = slurp($index);
+my ($slot) = grep { unpack 'N', substr $bytes, 40 + 4 * $_, 4 } 0 .. 999;
+damage('a slot', $name, set(40 + 4 * $slot, "\0\0\0\0"), 32, 'the header says \d+ slots are used, and \d+ are');
+damage('a slot that leads nowhere', $name, set(40 + 4 * $slot, "\x7f\0\0\0"), 40 + 4 * $slot, 'a slot names entry 2130706432');
+damage("a header's count", $name, flip(36), 36, 'the header says the next entry is');
+damage("a header's end", $name, flip(25), 16, 'the header says log offsets');
+damage('an index file cut', $name, cut(5001), 5001, '5001 bytes are no whole index file');
+
+damage('a checkpoint ahead', 'checkpoint', set(40, pack 'Q>', 1 << 50), 40, 'logicsPhysicalOffset 1125899906842624 is ahead of the log');
+damage('a time ahead', 'checkpoint', set(0, pack 'Q>', 1 << 50), 0, 'physicMsgTimestamp 1125899906842624 is ahead of the log');
+damage('a checkpoint cut', 'checkpoint', cut(47), 47, 'the file is cut: 47 bytes');
+
+damage('a config cut', 'config/topics.json', cut(50), 0, 'no JSON object: 50 bytes');
+damage('a config emptied', 'config/topics.json', cut(0), 0, 'the file is empty');
+damage('zeros in a config', 'config/topics.json', set(20, "\0" x 5), 20, 'no JSON object');
+damage('a config lost', 'config/topics.json', undef, 0, 'the file is missing, and its .bak is there') if -e "$store/config/topics.json.bak";
+
+is((fsck('-q', $store))[0], 0, 'the store itself is still clean');
+ok(eval { $m->again; 1 }, 'and the broker starts on it');
+$m->kill9;
+($status, $text) = fsck($store);
+like($text, qr/^note: the last run did not end cleanly/m, 'after a kill: that is said');
+done_testing;
