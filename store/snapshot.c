@@ -17,11 +17,9 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "common/remoting/codes.h"
+#include "store/snapshot_priv.h"
 #include "store/store_impl.h"
 
-#define DEPTH_MAX 16
-#define PART_PREFIX ".part-"         /* being made */
-#define GONE_PREFIX ".gone-"         /* being removed */
 #define SEAL_TRIES 3
 #define SYNC_EACH_MAX 512            /* files */
 
@@ -205,21 +203,6 @@ static int take_link(struct job *j, int from, int to, const char *name, copy_fn 
 /* ---- directories ---- */
 
 typedef int take_fn(struct job *j, int from, int to, const char *name);
-
-static bool is_dots(const char *name) { return strcmp(name, ".") == 0 || strcmp(name, "..") == 0; }
-
-static int open_dir(int at, const char *name) { return openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC); }
-
-/* 0 and *fd: the entry is a directory; 1: it is something else, or gone. */
-static int enter(int from, const struct dirent *e, int *fd)
-{
-    if (e->d_type != DT_DIR && e->d_type != DT_UNKNOWN)
-        return 1;
-    *fd = open_dir(from, e->d_name);
-    if (*fd >= 0)
-        return 0;
-    return errno == ENOENT || errno == ENOTDIR || errno == ELOOP ? 1 : -errno;
-}
 
 /* Calls take for each name of the directory, after making the directory of the same name. Takes over `from`. */
 static int take_dir(struct job *j, int from, int to_parent, const char *name, take_fn *take)
@@ -662,15 +645,6 @@ static int fill(struct job *j, const char *dir)
     return sync_snapshot(j);
 }
 
-/* PARENT/PREFIXNAME of PARENT/NAME. */
-static int hidden_name(const char *dir, const char *prefix, char *out, size_t cap)
-{
-    const char *slash = strrchr(dir, '/'), *name = slash ? slash + 1 : dir;
-    int n = snprintf(out, cap, "%.*s%s%s", (int)(name - dir), dir, prefix, name);
-
-    return n < 0 || (size_t)n >= cap ? -ENAMETOOLONG : 0;
-}
-
 static int make(struct job *j, const char *part, const char *dir)
 {
     int rc;
@@ -719,7 +693,7 @@ int store_snapshot(struct store *s, const char *dir, int64_t copy_max, struct sn
     struct job j = {.s = s, .root = -1, .to = -1, .copy_max = copy_max > 0 ? copy_max : SNAPSHOT_COPY_MAX,
                     .doing = "find the store"};
     char part[4096];
-    int rc = hidden_name(dir, PART_PREFIX, part, sizeof part);
+    int rc = snapshot_hidden_name(dir, PART_PREFIX, part, sizeof part);
 
     if (!rc && access(dir, F_OK) == 0)
         return fault_set(f, RC_INVALID_PARAMETER, EEXIST, "snapshot %s is there already", dir);
@@ -733,63 +707,4 @@ int store_snapshot(struct store *s, const char *dir, int64_t copy_max, struct sn
         return fault_errno(f, -rc, "snapshot %s: %s", dir, j.doing);
     *out = j.at;
     return 0;
-}
-
-/* ---- removing ---- */
-
-static int remove_tree(int at, const char *name, int depth)
-{
-    struct dirent *e;
-    int fd = open_dir(at, name), rc = 0;
-    DIR *d = fd < 0 ? NULL : fdopendir(fd);
-
-    if (!d) {
-        if (fd >= 0)
-            close(fd);
-        return fd < 0 && (errno == ENOTDIR || errno == ELOOP) && unlinkat(at, name, 0) == 0 ? 0 : -errno;
-    }
-    while ((e = readdir(d))) {
-        int sub, err = 0;
-        if (is_dots(e->d_name))
-            continue;
-        if (depth < DEPTH_MAX && enter(fd, e, &sub) == 0) {
-            close(sub);
-            err = remove_tree(fd, e->d_name, depth + 1);
-        } else if (unlinkat(fd, e->d_name, 0) < 0) {
-            err = -errno;
-        }
-        rc = rc ? rc : err;
-    }
-    closedir(d);
-    return unlinkat(at, name, AT_REMOVEDIR) < 0 && !rc ? -errno : rc;
-}
-
-int snapshot_remove(const char *dir)
-{
-    char gone[4096];
-    int rc = hidden_name(dir, GONE_PREFIX, gone, sizeof gone);
-
-    if (rc)
-        return rc;
-    if (rename(dir, gone) < 0)           /* so that half of it is never taken for a snapshot */
-        return -errno;
-    rc = remove_tree(AT_FDCWD, gone, 0);
-    return rc ? rc : dir_sync_of(dir);
-}
-
-void snapshot_sweep(const char *parent)
-{
-    DIR *d = opendir(parent);
-    struct dirent *e;
-    int rc;
-
-    while (d && (e = readdir(d))) {
-        if (strncmp(e->d_name, PART_PREFIX, strlen(PART_PREFIX)) && strncmp(e->d_name, GONE_PREFIX, strlen(GONE_PREFIX)))
-            continue;
-        log_info("%s/%s: left by a crash, removed", parent, e->d_name);
-        if ((rc = remove_tree(dirfd(d), e->d_name, 0)))
-            log_warn("%s/%s: %s", parent, e->d_name, strerror(-rc));
-    }
-    if (d)
-        closedir(d);
 }
