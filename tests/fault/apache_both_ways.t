@@ -19,7 +19,7 @@ use POSIX qw(WNOHANG);
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-my $MESSAGES = $ENV{BOTH_WAYS} || ($ENV{MQ_SOAK} ? 100_000 : 8_000);
+my $MESSAGES = $ENV{BOTH_WAYS} || ($ENV{MQ_SOAK} ? 100_000 : 4_000);
 my $QUEUES = 4;
 my $APACHE = abs_path("$FindBin::Bin/../clients/apache-broker");
 my $JARS = abs_path(($ENV{BUILD} || Mqfs::root() . '/build') . '/clients/jars-5.5.0');

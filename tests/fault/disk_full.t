@@ -28,7 +28,9 @@ END {
 }
 
 $m = Mqfs->start({}, storePathRootDir => "$disk/store", autoCreateSubscriptionGroup => 'true',
-    flushConsumerOffsetInterval => 100, diskMaxUsedSpaceRatio => 99, maxHashSlotNum => 1000, maxIndexNum => 20000);
+    flushConsumerOffsetInterval => 100, maxHashSlotNum => 1000, maxIndexNum => 20000,
+    # retention must not make room here, nor turn writes away earlier: that has tests of its own
+    cleanFileForciblyEnable => 'false', cleanResourceInterval => 600_000);
 is(put_topic('TopicA')->{code}, 0, 'a topic');
 is(rpc($m->{port}, 200, {}, '{"groupName":"g1"}')->{code}, 0, 'a group');
 
