@@ -40,7 +40,7 @@ sub mounted { grep { (split)[1] eq $mnt } split /\n/, slurp('/proc/mounts') }
 my $pid = run_it("$dir/out1");
 like(slurp("$dir/out1"), qr/Five things to try.*mkdir.*bindings.*offset/s, 'it prints five things to try');
 like(slurp("$dir/out1"), qr/name server 127\.0\.0\.1:$ns, broker 127\.0\.0\.1:$port/, 'and the addresses');
-my @lines = grep { /^  \S/ } split /\n/, slurp("$dir/out1");
+my @lines = grep { /^  \S/ } split /\n/, slurp("$dir/out1") =~ s/.*Five things//sr;
 is(scalar @lines, 5, 'five');
 for my $line (@lines) {
     my ($status, $out) = sh($line);
