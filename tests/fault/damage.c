@@ -46,6 +46,12 @@ static void clean_up(void)
 static const char *const keys[] = {"maxHashSlotNum", "1000", "maxIndexNum", "4000",
                                    "flushConsumerOffsetInterval", "50", NULL};
 
+static void stop(int sig)
+{
+    clean_up();
+    _exit(128 + sig);
+}
+
 /* ---- what there is ---- */
 
 static const char *name_of(const char *kind, int i)
@@ -369,6 +375,8 @@ int main(int argc, char **argv)
         return 2;
     snprintf(log_path, sizeof log_path, "%s.log", house_dir);
     atexit(clean_up);
+    signal(SIGINT, stop);
+    signal(SIGTERM, stop);
     shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (shared == MAP_FAILED)
         return 2;
