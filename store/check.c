@@ -236,27 +236,41 @@ static bool ends_with(const char *name, const char *end)
     return n > m && strcmp(name + n - m, end) == 0;
 }
 
-static int check_json(struct check *c, const char *path, struct fault *f)
+int check_is_json(const char *path, size_t *n, int64_t *nul)
 {
     struct arena a;
     struct json *v;
     struct buf b = {0};
+    const char *zero;
     int rc = file_read(path, CONFIG_MAX, &b);
 
     if (rc)
-        return fault_errno(f, -rc, "read %.300s", path);
+        return rc;
     arena_init(&a, CONFIG_MAX * 4);
     rc = json_parse(&a, buf_str(&b), &v);
-    if (rc == -EBADMSG || (!rc && v->type != JSON_OBJECT)) {
-        const char *nul = b.n ? memchr(b.p, 0, b.n) : NULL;
-        check_find(c, path, nul ? nul - b.p : 0, b.n ? "no JSON object: %zu bytes" : "the file is empty: %zu bytes", b.n);
-        check_bad(c, CHECK_CONFIG, path);
-        rc = 0;
-    }
-    c->r->configs++;
+    zero = b.n ? memchr(b.p, 0, b.n) : NULL;
+    *n = b.n;
+    *nul = zero ? zero - b.p : 0;
+    rc = rc == -EBADMSG ? 0 : rc ? rc : v->type == JSON_OBJECT;
     arena_free(&a);
     buf_free(&b);
-    return rc ? fault_errno(f, -rc, "parse %.300s", path) : 0;
+    return rc;
+}
+
+static int check_json(struct check *c, const char *path, struct fault *f)
+{
+    size_t n;
+    int64_t nul;
+    int rc = check_is_json(path, &n, &nul);
+
+    if (rc < 0)
+        return fault_errno(f, -rc, "read %.300s", path);
+    c->r->configs++;
+    if (rc)
+        return 0;
+    check_find(c, path, nul, n ? "no JSON object: %zu bytes" : "the file is empty: %zu bytes", n);
+    check_bad(c, CHECK_CONFIG, path);
+    return 0;
 }
 
 /* A .bak whose file is gone. */
@@ -300,11 +314,15 @@ static int check_config(struct check *c, const char *dir, struct fault *f)
 /* ---- the whole ---- */
 
 /* The broker's own lock (byte 0), held while we look. A directory that cannot be written is only asked. */
-static int take_lock(const char *path, int *fd, struct fault *f)
+int check_lock(const char *root, int *fd, struct fault *f)
 {
     struct flock range = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 1};
+    char path[4096];
     int rc;
 
+    *fd = -1;
+    if ((size_t)snprintf(path, sizeof path, "%s/lock", root) >= sizeof path)
+        return fault_errno(f, ENAMETOOLONG, "%.300s", root);
     *fd = open(path, O_RDWR | O_CLOEXEC);
     if (*fd >= 0) {
         rc = fcntl(*fd, F_OFD_SETLK, &range);
@@ -363,16 +381,13 @@ static int check_parts(struct check *c, struct fault *f)
 int check_store(const struct check_options *o, struct check_result *out, struct fault *f)
 {
     struct check *c = calloc(1, sizeof *c);
-    char path[4096];
     int lock = -1, rc;
 
     *out = (struct check_result){0};
     if (!c)
         return fault_errno(f, ENOMEM, "check %.300s", o->root);
     *c = (struct check){.o = o, .r = out, .mapped = -1, .map_fd = -1};
-    if ((size_t)snprintf(path, sizeof path, "%s/lock", o->root) >= sizeof path)
-        rc = fault_errno(f, ENAMETOOLONG, "%.300s", o->root);
-    else if (!(rc = take_lock(path, &lock, f)))
+    if (!(rc = check_lock(o->root, &lock, f)))
         rc = check_parts(c, f);
     check_log_end(c);
     check_files_free(&c->log);

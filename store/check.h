@@ -23,7 +23,11 @@ struct check_options {
     void *ctx;
 };
 
-enum check_kind { CHECK_LOG, CHECK_QUEUE, CHECK_INDEX, CHECK_CHECKPOINT, CHECK_CONFIG, CHECK_KINDS };
+enum check_kind {
+    CHECK_LOG, CHECK_QUEUE, CHECK_INDEX, CHECK_CHECKPOINT, CHECK_CONFIG,
+    CHECK_QUEUE_ALONE,                   /* a queue of which the log has no record, or that the log does not name */
+    CHECK_KINDS
+};
 
 struct check_bad {
     enum check_kind kind;
@@ -44,5 +48,19 @@ struct check_result {
  * failing disk is to be an error. */
 int check_store(const struct check_options *o, struct check_result *out, struct fault *f);
 void check_result_free(struct check_result *r);
+
+struct repair_options {
+    const char *root;
+    bool force;                          /* what cannot be made again may go, too */
+    /* What was done, or why not (left: it stays as it is). */
+    void (*done)(void *ctx, const char *path, bool left, const char *what);
+    void *ctx;
+};
+
+/* Acts on what check_store listed. Queues and index files are removed and the broker made to read its whole log when
+ * it starts, so that it makes them again; a config file is made again from its .bak, and a .bak from its file. The log
+ * is never written; while it is damaged, what needs the broker to recover is left too, because that would overwrite
+ * the damage: unless force. 0 or -errno with f: what was told is done. -EBUSY as check_store. */
+int check_repair(const struct check_result *r, const struct repair_options *o, struct fault *f);
 
 #endif

@@ -58,6 +58,11 @@ int check_read(int fd, void *p, size_t n, int64_t at);
 /* Is all from `at` to the file's end zero? Holes are skipped. 1, 0 or -errno. */
 int check_is_zero(int fd, int64_t at, int64_t size);
 
+/* The store's lock: *fd is to be closed when not -1. 0, -EBUSY, or other -errno; f filled. */
+int check_lock(const char *root, int *fd, struct fault *f);
+/* Is that file one JSON object? 1, 0 or -errno; *n: its length, *nul: place of its first zero byte (0: none). */
+int check_is_json(const char *path, size_t *n, int64_t *nul);
+
 /* The record at a log offset: 0; -ENOENT: no file has it; -EBADMSG: it is none. Texts are valid until the next call. */
 int check_record(struct check *c, int64_t offset, struct message *m);
 struct check_queue *check_queue_get(struct check *c, struct str topic, int32_t id, bool make);

@@ -16,14 +16,16 @@ struct run {
     struct check_options o;
     struct check_result r;
     struct fault f;
-    bool quiet;
+    bool quiet, repair, force;
 };
 
 static const char usage[] =
-    "usage: mqfsck [-q] [--commit-log DIR,DIR] [--index-slots N] DIR\n"
+    "usage: mqfsck [-q] [--repair [--force]] [--commit-log DIR,DIR] [--index-slots N] DIR\n"
     "  DIR                      the store's directory (storePathRootDir), which no broker may be using\n"
     "      --commit-log LIST    the commit log's directories (storePathCommitLog), when not DIR/commitlog\n"
     "      --index-slots N      maxHashSlotNum, when it is not a quarter of maxIndexNum\n"
+    "      --repair             make again what can be made again; nothing else is removed\n"
+    "      --force              with --repair: what cannot be made again may go too\n"
     "  -q, --quiet              findings only\n"
     "  -h, --help               this\n"
     "status: 0 nothing is wrong, 1 something is, 2 it could not look\n";
@@ -46,6 +48,7 @@ static int parse(int argc, char **argv, struct run *run)
 {
     static const struct option longs[] = {
         {"commit-log", required_argument, NULL, 'l'}, {"index-slots", required_argument, NULL, 's'},
+        {"repair", no_argument, NULL, 'r'}, {"force", no_argument, NULL, 'f'},
         {"quiet", no_argument, NULL, 'q'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0},
     };
     int k;
@@ -59,12 +62,14 @@ static int parse(int argc, char **argv, struct run *run)
                 return -EINVAL;
             }
             break;
+        case 'r': run->repair = true; break;
+        case 'f': run->force = true; break;
         case 'q': run->quiet = true; break;
         case 'h': fputs(usage, stdout); return 1;
         default: fputs(usage, stderr); return -EINVAL;
         }
     }
-    if (argc - optind != 1) {
+    if (argc - optind != 1 || (run->force && !run->repair)) {
         fputs(usage, stderr);
         return -EINVAL;
     }
@@ -90,6 +95,19 @@ static void print_summary(const struct run *run)
            run->o.root, r->records, r->log_files, r->units, r->queues, r->entries, r->index_files, r->configs, r->findings);
 }
 
+static void print_done(void *ctx, const char *path, bool left, const char *what)
+{
+    (void)ctx;
+    printf("%s: %s: %s\n", left ? "left" : "repaired", path, what);
+}
+
+static int repair(struct run *run)
+{
+    struct repair_options o = {.root = run->o.root, .force = run->force, .done = print_done};
+
+    return run->repair && run->r.n_bad ? check_repair(&run->r, &o, &run->f) : 0;
+}
+
 int main(int argc, char **argv)
 {
     struct run run = {.o = {.finding = print_finding, .note = print_note}};
@@ -102,6 +120,8 @@ int main(int argc, char **argv)
         fault_errno(&run.f, -rc, "guard against failing disks");
     else if ((rc = bus_guarded(look, &run)) && !run.f.text[0])
         fault_errno(&run.f, -rc, "read %.300s", run.o.root);
+    if (!rc)
+        rc = repair(&run);
     if (rc) {
         fflush(stdout);
         fprintf(stderr, "mqfsck: %s\n", run.f.text);

@@ -1,6 +1,6 @@
 #!/usr/bin/perl
 # mqfsck: a store that a broker wrote is clean; a byte flipped or cut in each kind of
-# file is found, in its place.
+# file is found, in its place; repaired, all is there again.
 use strict;
 use warnings;
 use FindBin;
@@ -124,6 +124,70 @@ damage('zeros in a config', 'config/topics.json', set(20, "\0" x 5), 20, 'no JSO
 damage('a config lost', 'config/topics.json', undef, 0, 'the file is missing, and its .bak is there') if -e "$store/config/topics.json.bak";
 
 is((fsck('-q', $store))[0], 0, 'the store itself is still clean');
+
+# ---- repair ----
+
+# all that was sent, from the store in place of the broker's own
+sub all_is_there {
+    my ($what, $lost) = @_;
+    ok(eval { $m->again; 1 }, "$what: the broker starts");
+    my $cw = wire($m->{port});
+    my $good = 0;
+    for my $q (0 .. 3) {
+        is($cw->call(30, {topic => 'TopicA', queueId => $q})->{ext}{offset}, 375, "... 375 messages in queue $q");
+        for (my ($at, $empty) = (0, 0); $at < 375 && $empty < 5;) {
+            my $r = pull_messages($cw, 'CID_ONS-HTTP-PROXY', 'TopicA', $q, $at);
+            $good += () = $r->{body} =~ /m\d+x{1500}/g if $r->{code} == 0;
+            $empty = $r->{ext}{nextBeginOffset} > $at ? 0 : $empty + 1;
+            $at = $r->{ext}{nextBeginOffset};
+        }
+    }
+    is($good, 1500 - $lost, '... all bodies but ' . $lost);
+    is($cw->call(14, {consumerGroup => 'g1', topic => 'TopicA', queueId => 1})->{ext}{offset}, 77, '... the group and its offset');
+    ok(eval { await('the index', 20, sub {
+        my $r = $cw->call(12, {topic => 'TopicA', key => 'k1499', maxNum => 8, beginTimestamp => 0, endTimestamp => 9e12});
+        $r->{code} == 0 && $r->{body} =~ /m1499x/ }) }, '... found by key');
+    ok($m->stop, '... and stops');
+}
+
+system('cp', '-a', '--sparse=always', $store, "$copies/good");
+sub spoil { my ($file, $code) = @_; my $b = slurp("$store/$file"); $code->(\$b); spew("$store/$file", $b) }
+spoil($queue, flip(47));
+spoil('consumequeue/TopicA/3/' . '0' x 20, cut(1000));
+spoil($name, flip($entries + 20));
+spoil('checkpoint', set(40, pack 'Q>', 1 << 50));
+spew("$store/config/topics.json.bak", slurp("$store/config/topics.json"));
+spoil('config/topics.json', cut(50));
+($status, $text) = fsck('--force', $store);
+is($status, 2, '--force is nothing without --repair');
+($status, $text) = fsck('--repair', $store);
+is($status, 1, 'many damages');
+like($text, qr/^repaired: \Q$store\E\/$_/m, "... $_ is repaired") for 'consumequeue/TopicA/1', 'consumequeue/TopicA/3', $name, 'checkpoint', 'config/topics.json';
+unlike($text, qr/^left/m, '... nothing is left');
+is(length slurp("$store/config/topics.json.broken"), 50, '... what the config file was is kept');
+($status, $text) = fsck($store);
+is($status, 0, '... and then nothing is wrong') or diag $text;
+all_is_there('after the repair', 0);
+($status, $text) = fsck($store);
+is($status, 0, '... and the broker left it clean') or diag $text;
+
+# what cannot be made again
+spoil($log[0], flip($r0 + 200));
+spoil('consumequeue/TopicA/1/' . '0' x 20, flip(47));
+spoil('config/topics.json', cut(50));
+spoil('config/topics.json.bak', cut(0));
+my $before = slurp("$store/$log[0]");
+($status, $text) = fsck('--repair', $store);
+is($status, 1, 'a damaged log, a config file without a good .bak');
+like($text, qr/^left: \Q$store\E\/$_: /m, "... $_ is left") for $log[0], 'consumequeue/TopicA/1', 'config/topics.json', 'config/topics.json.bak';
+ok(slurp("$store/$log[0]") eq $before, '... as it was');
+ok(-e "$store/config/topics.json" && -e "$store/$queue" && -e "$store/checkpoint" && !-e "$store/abort", '... nothing is gone');
+($status, $text) = fsck('--repair', '--force', $store);
+like($text, qr/^repaired: \Q$store\E\/$_: /m, "with --force $_ goes") for $log[0], 'consumequeue/TopicA/1', 'config/topics.json', 'config/topics.json.bak';
+ok(slurp("$store/$log[0]") eq $before, '... but the log is the broker\'s');
+ok(!-e "$store/config/topics.json", '... the config file is gone');
+spew("$store/config/topics.json", slurp("$copies/good/config/topics.json"));
+all_is_there('after the force', 1);
 ok(eval { $m->again; 1 }, 'and the broker starts on it');
 $m->kill9;
 ($status, $text) = fsck($store);
