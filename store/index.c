@@ -15,7 +15,7 @@
 
 #define NAME_DIGITS 17
 #define BATCH 1024                   /* messages between two looks at who waits */
-#define LINGER_MS 20                 /* an indexer that caught up looks again so often ... */
+#define LINGER_MS 100                /* an indexer that caught up looks again so often ... */
 #define LINGER_TIMES 5               /* ... so many times, before it sleeps until it is woken */
 #define RETRY_MS 1000
 #define PROGRESS_MS 2000
@@ -387,18 +387,18 @@ static void follow(struct store *s, int64_t until)
     x->told = rc < 0;
 }
 
-/* Lock held. Waits for work: for a while with a look at the log every few ms, so that a steady trickle of sends
- * does not have to wake this thread each time, then until an append does. */
+/* Lock held. Waits for work: for a while with a look at the log every few ms, so that sends neither have to wake this
+ * thread each time nor have it run beside them message by message; then until an append wakes it. */
 static void rest(struct store *s, int *lingered)
 {
     struct index *x = &s->index;
     bool behind = atomic_load(&x->place) < commit_log_max(&s->log);
     struct timespec t;
 
-    if (behind && !x->told) {
+    if (behind)
         *lingered = 0;
+    if (x->waiting && behind && !x->told)
         return;
-    }
     if (x->told || *lingered < LINGER_TIMES) {
         ++*lingered;
         deadline_of(&t, mono_ms() + (x->told ? RETRY_MS : LINGER_MS));
