@@ -47,7 +47,7 @@ static const struct conf_row rows[] = {
     INT("listenPort", listen_port, "10911", 0, 65535, AT_START,
         "main port; the fast port is this minus 2; 0: any free port"),
     INT("serverSelectorThreads", server_selector_threads, "0", 0, 256, AT_START,
-        "network threads; 0: one per core (Apache: 3)"),
+        "network threads; 0: one per core but one, at least one (Apache: 3)"),
     INT("serverChannelMaxIdleTimeSeconds", server_channel_max_idle_time_seconds, "120", 0, MS_MAX / 1000,
         AT_START, "seconds after which a silent connection is closed; 0: never"),
     INT("serverSocketBacklog", server_socket_backlog, "1024", 1, 65535, AT_START,

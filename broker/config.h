@@ -18,7 +18,7 @@ struct broker_config {
     int32_t broker_permission;
     int32_t broker_role, flush_disk_type;
     /* network */
-    int32_t server_selector_threads;             /* network loops; 0: one per core */
+    int32_t server_selector_threads;             /* network loops; 0: one per core but one */
     int32_t server_channel_max_idle_time_seconds, server_socket_backlog, admin_broker_thread_pool_nums, admin_broker_thread_pool_queue_capacity;
     int32_t server_max_connections;              /* ours */
     int32_t server_max_frame_bytes;              /* ours: JVM property com.rocketmq.remoting.frameMaxLength */

@@ -17,7 +17,7 @@
 struct namesrv_config {
     int32_t listen_port;                         /* 0: any free port */
     char *bind_address;
-    int32_t server_selector_threads;             /* network loops; 0: one per core */
+    int32_t server_selector_threads;             /* network loops; 0: one per core but one */
     int32_t server_channel_max_idle_time_seconds, server_socket_backlog;
     int32_t server_max_connections;              /* ours */
     int32_t server_max_frame_bytes;              /* ours: JVM property com.rocketmq.remoting.frameMaxLength */

@@ -16,7 +16,7 @@ static const struct conf_row rows[] = {
     {"listenPort", CONF_INT, AT(listen_port), "9876", 0, 65535, NULL, FIXED, "port; 0 takes any free one"},
     {"bindAddress", CONF_TEXT, AT(bind_address), "0.0.0.0", 0, 0, NULL, FIXED, "address to listen on"},
     {"serverSelectorThreads", CONF_INT, AT(server_selector_threads), "0", 0, 256, NULL, FIXED,
-     "network loops; 0 makes one per core"},
+     "network loops; 0 makes one per core but one, at least one"},
     {"serverChannelMaxIdleTimeSeconds", CONF_INT, AT(server_channel_max_idle_time_seconds), "120", 1, 86400, NULL, FIXED,
      "seconds without a byte after which a connection is closed"},
     {"serverSocketBacklog", CONF_INT, AT(server_socket_backlog), "1024", 1, 65535, NULL, FIXED,

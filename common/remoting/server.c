@@ -185,7 +185,7 @@ static void conf_fill(struct server_conf *c)
     if (!c->bind)
         c->bind = "0.0.0.0";
     if (c->loops <= 0)
-        c->loops = cores > 0 ? (int)cores : 1;
+        c->loops = cores > 1 ? (int)cores - 1 : 1;      /* the kernel's network, the disk's and the mount's threads have one */
     if (c->workers <= 0)
         c->workers = 2;
     if (c->worker_queue <= 0)

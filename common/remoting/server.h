@@ -44,7 +44,7 @@ struct op_count {                         /* read with relaxed atomics, any thre
 struct server_conf {
     const char *bind;                     /* "0.0.0.0" */
     int ports[2];                         /* main, and the fast one or -1; 0: any free port */
-    int loops;                            /* 0: one per core */
+    int loops;                            /* 0: one per core but one, and at least one */
     int workers;                          /* worker threads */
     int worker_queue;                     /* requests that may wait for them; past it SYSTEM_BUSY */
     size_t frame_max;                     /* FRAME_MAX */
