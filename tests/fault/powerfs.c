@@ -104,7 +104,8 @@ static void data_put(struct data *d, size_t at, const char *p, size_t n)
 {
     if (at + n > d->n)
         data_resize(d, at + n);
-    memcpy(d->p + at, p, n);
+    if (n)
+        memcpy(d->p + at, p, n);
 }
 
 static struct entry *find(struct entries *d, const char *name)

@@ -17,6 +17,7 @@ my $last = "$mq/broker/last_error";
 sh('mkdir $1/TopicA $1/groups/g1 $1/producers/p1; echo > $1/groups/g1/bindings/TopicA', $mq);
 send_message($m->{port}, 'TopicA', 0, "m$_") for 1 .. 5;
 is(slurp("$mq/TopicA/0/offset"), "5\n", 'five messages');
+await('the indexer, which follows behind', 10, sub { slurp("$mq/index/files") =~ /\s5\s+\d+\n\z/ });
 
 # All that could change, as text.
 sub state_now {

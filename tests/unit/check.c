@@ -81,7 +81,7 @@ static void test_clean_stores(void)
             printf("# %s\n", seen.first);
         is_int(r.records, sizes[i], "... with that many records");
         is_int(r.units, sizes[i], "... and units");
-        is_int(r.configs, 1, "... and the config");
+        is_int(r.configs, 2, "... and the config with its copy");
         ok(!r.not_clean, "... stopped cleanly");
         test_clean(&conf);
     }
