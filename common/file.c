@@ -152,6 +152,21 @@ int file_read(const char *path, size_t limit, struct buf *out)
     return 0;
 }
 
+int file_read_at(int fd, void *p, size_t n, int64_t at)
+{
+    size_t have = 0;
+
+    while (have < n) {
+        ssize_t got = pread(fd, (char *)p + have, n - have, at + (int64_t)have);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            return got < 0 ? -errno : -EIO;
+        have += (size_t)got;
+    }
+    return 0;
+}
+
 /* The next file_replace must not make a broken file the copy (apache/rocketmq issue 9705). */
 static void keep_copy(const char *path, const char *bak)
 {

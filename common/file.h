@@ -22,6 +22,9 @@ int file_replace(const char *path, struct str data);
  * by a NUL that is not counted. 0 or -errno; *out is then empty. */
 int file_read(const char *path, size_t limit, struct buf *out);
 
+/* All n bytes at a place of an open file. 0 or -errno; -EIO when the file ends before. */
+int file_read_at(int fd, void *p, size_t n, int64_t at);
+
 /* Reads PATH and lets parse(arg, text) judge it; when PATH is missing, empty or
  * refused, does the same with PATH.bak. 0: one was accepted; 1: neither exists;
  * -EBADMSG: what exists was refused (f says which file and that both failed).

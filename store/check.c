@@ -158,21 +158,6 @@ void check_files_free(struct check_files *l)
     *l = (struct check_files){0};
 }
 
-int check_read(int fd, void *p, size_t n, int64_t at)
-{
-    size_t have = 0;
-
-    while (have < n) {
-        ssize_t got = pread(fd, (char *)p + have, n - have, at + (int64_t)have);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
-            return got < 0 ? -errno : -EIO;
-        have += (size_t)got;
-    }
-    return 0;
-}
-
 int check_is_zero(int fd, int64_t at, int64_t size)
 {
     static const char zero[4096];
@@ -186,7 +171,7 @@ int check_is_zero(int fd, int64_t at, int64_t size)
             return 1;
         at = data > at ? data : at;
         n = size - at < (int64_t)sizeof buf ? (size_t)(size - at) : sizeof buf;
-        if (at < size && (rc = check_read(fd, buf, n, at)))
+        if (at < size && (rc = file_read_at(fd, buf, n, at)))
             return rc;
         if (at < size && memcmp(buf, zero, n) != 0)
             return 0;

@@ -53,8 +53,6 @@ int check_list(struct check_files *l, const char *dir);
 /* Sorts, finds the size, and tells files that are cut or missing. */
 void check_chain(struct check *c, struct check_files *l);
 void check_files_free(struct check_files *l);
-/* All n bytes at a place of the file. 0 or -errno. */
-int check_read(int fd, void *p, size_t n, int64_t at);
 /* Is all from `at` to the file's end zero? Holes are skipped. 1, 0 or -errno. */
 int check_is_zero(int fd, int64_t at, int64_t size);
 

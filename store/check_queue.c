@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "common/buf.h"
+#include "common/file.h"
 #include "store/check_priv.h"
 #include "store/consume_queue.h"
 
@@ -107,7 +108,7 @@ static int walk_file(struct walk *w, const struct check_file *x)
     w->base = x->base / UNIT_SIZE;
     for (int64_t at = 0; !rc && at < units; at += READ_UNITS) {
         int64_t n = units - at < READ_UNITS ? units - at : READ_UNITS;
-        rc = check_read(fd, raw, (size_t)n * UNIT_SIZE, at * UNIT_SIZE);
+        rc = file_read_at(fd, raw, (size_t)n * UNIT_SIZE, at * UNIT_SIZE);
         for (int64_t i = 0; !rc && i < n; i++) {
             struct store_entry e;
             unit_get(raw + i * UNIT_SIZE, &e);

@@ -57,7 +57,7 @@ static int read_units(struct unit_reader *r, int64_t at, int n, struct store_ent
     int64_t byte = at * UNIT_SIZE, in_file = byte % r->file_size;
     int rc = reader_open(r, byte - in_file);
 
-    if (rc || (rc = read_all(r->fd, raw, (size_t)n * UNIT_SIZE, in_file)))
+    if (rc || (rc = file_read_at(r->fd, raw, (size_t)n * UNIT_SIZE, in_file)))
         return rc;
     for (int i = 0; i < n; i++)
         unit_get(raw + i * UNIT_SIZE, &out[i]);

@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <unistd.h>
 
+#include "common/file.h"
 #include "common/log.h"
 
 int reader_open(struct unit_reader *r, int64_t base)
@@ -42,28 +43,13 @@ int reader_sync(struct unit_reader *r)
     return fdatasync(r->fd) < 0 ? -errno : 0;
 }
 
-int read_all(int fd, void *p, size_t n, int64_t at)
-{
-    size_t have = 0;
-
-    while (have < n) {
-        ssize_t got = pread(fd, (char *)p + have, n - have, at + (int64_t)have);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
-            return got < 0 ? -errno : -EIO;
-        have += (size_t)got;
-    }
-    return 0;
-}
-
 int reader_unit(struct unit_reader *r, int64_t offset, struct store_entry *e)
 {
     int64_t at = offset * UNIT_SIZE;
     unsigned char raw[UNIT_SIZE];
     int rc = reader_open(r, at - at % r->file_size);
 
-    if (!rc && !(rc = read_all(r->fd, raw, sizeof raw, at - r->base)))
+    if (!rc && !(rc = file_read_at(r->fd, raw, sizeof raw, at - r->base)))
         unit_get(raw, e);
     return rc;
 }

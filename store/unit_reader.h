@@ -18,8 +18,6 @@ void reader_close(struct unit_reader *r);
 /* What was written is on disk. Going to another file does it too: the checkpoint will vouch for these units, so no
  * later recovery looks at them again. 0 or -errno. */
 int reader_sync(struct unit_reader *r);
-/* All n bytes at a place of the file. 0 or -errno. */
-int read_all(int fd, void *p, size_t n, int64_t at);
 int reader_unit(struct unit_reader *r, int64_t offset, struct store_entry *e);
 /* The first unit in [first, max) whose record the log still has; max when none; -errno below 0. */
 int64_t queue_find_min(struct unit_reader *r, int64_t first, int64_t max, int64_t log_min);
