@@ -98,19 +98,70 @@ static int check_writes(struct store *s, struct fault *f)
     return fault_set(f, RC_SERVICE_NOT_AVAILABLE, s->writes_fault.err, "writes are off: %.300s", s->writes_fault.text);
 }
 
+/* ---- room in the queue ---- */
+
+/* Append lock held. */
+static int check_queue(struct store *s, const struct store_queue *q, struct fault *f)
+{
+    int rc = check_writes(s, f);
+
+    if (!rc && atomic_load_explicit(&q->dead, memory_order_relaxed))
+        rc = fault_set(f, RC_TOPIC_NOT_EXIST, ENOENT, "topic %s was deleted", q->topic);
+    return rc;
+}
+
+/* One step, if n messages need it: 1, and there may be more to do; 0: there is room; -errno. grow_lock held. */
+static int grow_step(struct store *s, struct store_queue *q, int n, struct fault *f)
+{
+    struct queue_growth g;
+    struct fault why = {.rc = RC_SERVICE_NOT_AVAILABLE};
+    int64_t from;
+    int rc;
+
+    pthread_mutex_lock(&s->append_lock);
+    rc = check_queue(s, q, f);
+    from = q->reserved;
+    pthread_mutex_unlock(&s->append_lock);
+    if (rc || store_queue_ready(q, n))
+        return rc;
+    rc = queue_grow(&s->env, q, from, &g, &why);
+    pthread_mutex_lock(&s->append_lock);
+    queue_grown(q, &g);
+    if (rc) {
+        why.rc = RC_SERVICE_NOT_AVAILABLE;
+        writes_off(s, &why);
+    }
+    pthread_mutex_unlock(&s->append_lock);
+    if (rc && f)
+        *f = why;
+    return rc ? rc : 1;
+}
+
+/* Before the append lock is taken: one queue's new file does not make the appends of all others wait. */
+static int grow(struct store *s, struct store_queue *q, int n, struct fault *f)
+{
+    int rc = 1;
+
+    pthread_mutex_lock(&s->env.grow_lock);
+    while (rc == 1)
+        rc = grow_step(s, q, n, f);
+    pthread_mutex_unlock(&s->env.grow_lock);
+    return rc;
+}
+
 /* ---- the append ---- */
 
-/* Log space and queue units for all of them, or nothing. */
+/* Log space and queue units for all of them, or nothing. 1: the queue must grow first. */
 static int make_room(struct store *s, struct store_queue *q, size_t bytes, int n, int64_t *at, char **p, struct fault *f)
 {
     struct fault why = {0};
     int rc;
 
-    if ((rc = check_writes(s, f)))
+    if ((rc = check_queue(s, q, f)))
         return rc;
-    if (atomic_load_explicit(&q->dead, memory_order_relaxed))
-        return fault_set(f, RC_TOPIC_NOT_EXIST, ENOENT, "topic %s was deleted", q->topic);
-    if (!(rc = queue_room(&s->env, q, n, &why)))
+    if ((rc = queue_room(&s->env, q, n, &why)) == 1)
+        return 1;
+    if (!rc)
         rc = commit_log_room(&s->log, bytes, at, p, &why);
     if (rc && rc != -EMSGSIZE) {
         why.rc = RC_SERVICE_NOT_AVAILABLE;
@@ -207,10 +258,14 @@ static int append_prepared(struct store *s, struct store_queue *q, struct prepar
     if ((rc = queue_load(&s->env, q)))
         return fault_errno(f, -rc, "read consume queue %s/%" PRId32, q->topic, q->id);
     queue_maps_trim(&s->maps, &s->append_lock);
-    pthread_mutex_lock(&s->append_lock);
-    rc = append_locked(&a);
-    max = queue_max(q);
-    pthread_mutex_unlock(&s->append_lock);
+    do {
+        if (!store_queue_ready(q, n) && (rc = grow(s, q, n, f)))
+            break;
+        pthread_mutex_lock(&s->append_lock);
+        rc = append_locked(&a);
+        max = queue_max(q);
+        pthread_mutex_unlock(&s->append_lock);
+    } while (rc == 1);                   /* other appends took the room meanwhile */
     if (rc) {
         count(&s->append_refused, n);
         return rc;

@@ -57,17 +57,15 @@ static struct mapped_file *queue_file(const struct queue_env *env, struct store_
 
 /* ---- room ---- */
 
-/* The file at base, made when it is not there. */
-static int tail_file(const struct queue_env *env, struct store_queue *q, const char *dir, int64_t base, struct fault *f)
+/* The file at base, with a reference; made when it is not there. */
+static int file_at(const struct queue_env *env, struct store_queue *q, const char *dir, int64_t base,
+                   struct queue_growth *g, struct fault *f)
 {
-    struct mapped_file *m = queue_file(env, q, dir, base);
+    struct mapped_file *m;
     int rc;
 
-    if (m) {
-        q->tail = m;
-        mapped_file_unref(m);            /* the list keeps it: the last file is never taken away */
+    if ((g->file = queue_file(env, q, dir, base)))
         return 0;
-    }
     if ((rc = dir_make(dir)))
         return fault_errno(f, -rc, "make directory %s", dir);
     if (!(m = mapped_file_new(base, q->files.file_size, q->files.home)))
@@ -76,14 +74,15 @@ static int tail_file(const struct queue_env *env, struct store_queue *q, const c
         mapped_file_unref(m);
         return rc;
     }
-    if (file_list_add(&q->files, m)) {
+    if (file_list_add(&q->files, mapped_file_ref(m))) {
         mapped_file_unlink(m, dir);
+        mapped_file_unref(m);
         mapped_file_unref(m);
         return fault_errno(f, ENOMEM, "add a consume queue file");
     }
     queue_maps_add(env->maps, q);
-    q->tail = m;
-    q->new_files = true;
+    g->file = m;
+    g->made = true;
     return 0;
 }
 
@@ -96,35 +95,75 @@ static int64_t reserve_step(int64_t in_file, int64_t file_size)
     return step > file_size - in_file ? file_size - in_file : step;
 }
 
-/* Gives disk space from q->reserved on, at least one step and within one file. */
-static int reserve_some(const struct queue_env *env, struct store_queue *q, const char *dir, struct fault *f)
+int queue_grow(const struct queue_env *env, struct store_queue *q, int64_t from, struct queue_growth *g,
+               struct fault *f)
 {
-    int64_t size = q->files.file_size, from = q->reserved, base = from - from % size, n;
+    int64_t size = q->files.file_size, base = from - from % size, n = reserve_step(from - base, size);
+    char dir[4096];
     int rc;
 
-    if ((rc = tail_file(env, q, dir, base, f)))
+    *g = (struct queue_growth){.from = from, .to = from};
+    if ((rc = queue_dir(env, q, dir, sizeof dir)))
+        return fault_errno(f, -rc, "name of consume queue %s/%" PRId32, q->topic, q->id);
+    if ((rc = file_at(env, q, dir, base, g, f)))
         return rc;
-    n = reserve_step(from - base, size);
-    if ((rc = mapped_file_reserve(q->tail, dir, from - base, n)))
+    if ((rc = mapped_file_reserve(g->file, dir, from - base, n)))
         return fault_errno(f, -rc, "reserve %" PRId64 " bytes for %s/%020" PRId64, n, dir, base);
-    q->reserved = from + n;
+    g->to = from + n;
+    return 0;
+}
+
+void queue_grown(struct store_queue *q, struct queue_growth *g)
+{
+    if (q->reserved == g->from)
+        q->reserved = g->to;
+    q->new_files |= g->made;
+    mapped_file_unref(g->file);          /* the list has it; the last file is never taken away */
+    g->file = NULL;
+}
+
+/* Maps the files of [from, end), which are there: they may have been unmapped since they were grown. */
+static int map_tail(const struct queue_env *env, struct store_queue *q, int64_t from, int64_t end, struct fault *f)
+{
+    char dir[4096];
+    int rc = queue_dir(env, q, dir, sizeof dir);
+
+    if (rc)
+        return fault_errno(f, -rc, "name of consume queue %s/%" PRId32, q->topic, q->id);
+    for (int64_t at = from; at < end; at += env->file_size - at % env->file_size) {
+        struct mapped_file *m = queue_file(env, q, dir, at);
+        if (!m)
+            return fault_errno(f, ENOMEM, "map a file of consume queue %s", dir);
+        if (at == from)
+            q->tail = m;
+        mapped_file_unref(m);            /* it stays mapped: that is taken away under the append lock only */
+    }
     return 0;
 }
 
 int queue_room(const struct queue_env *env, struct store_queue *q, int n, struct fault *f)
 {
-    int64_t end = (atomic_load_explicit(&q->max, memory_order_relaxed) + n) * UNIT_SIZE;
-    char dir[4096];
+    int64_t at = atomic_load_explicit(&q->max, memory_order_relaxed) * UNIT_SIZE, end = at + n * (int64_t)UNIT_SIZE;
+
+    if (end > q->reserved)
+        return 1;
+    if (q->tail && at >= q->tail->base && end - q->tail->base <= q->tail->size)
+        return 0;
+    return map_tail(env, q, at, end, f);
+}
+
+int queue_make_room(const struct queue_env *env, struct store_queue *q, int n, struct fault *f)
+{
     int rc;
 
-    if (end <= q->reserved)
-        return 0;
-    if ((rc = queue_dir(env, q, dir, sizeof dir)))
-        return fault_errno(f, -rc, "name of consume queue %s/%" PRId32, q->topic, q->id);
-    while (q->reserved < end)
-        if ((rc = reserve_some(env, q, dir, f)))
+    while ((rc = queue_room(env, q, n, f)) == 1) {
+        struct queue_growth g;
+        rc = queue_grow(env, q, q->reserved, &g, f);
+        queue_grown(q, &g);
+        if (rc)
             return rc;
-    return 0;
+    }
+    return rc;
 }
 
 /* ---- units ---- */
@@ -211,7 +250,7 @@ int queue_start_at(const struct queue_env *env, struct store_queue *q, int64_t o
     q->reserved = first * UNIT_SIZE;
     q->tail = NULL;
     atomic_store(&q->max, offset);
-    if ((rc = queue_room(env, q, 1, f))) {
+    if ((rc = queue_make_room(env, q, 1, f))) {
         atomic_store(&q->max, 0);
         return rc;
     }

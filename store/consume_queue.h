@@ -50,7 +50,8 @@ struct queue_env {
     const struct store_conf *conf;       /* the delay levels */
     bool after_crash;                    /* the last stop was not clean: units are looked at one by one */
     int64_t log_end;                     /* units at or past it are dropped when a queue is loaded */
-    pthread_mutex_t load_lock;           /* one load at a time; held over disk reads; the append lock and leaves may be taken under it */
+    pthread_mutex_t load_lock;           /* one load at a time; held over disk reads; grow_lock, the append lock and leaves may be taken under it */
+    pthread_mutex_t grow_lock;           /* one queue grows at a time; held while files are made; the append lock and leaves may be taken under it */
 };
 
 struct store_queue *queue_new(const struct queue_env *env, struct str topic, int32_t id, uint32_t hash);
@@ -73,10 +74,26 @@ int queue_settle(struct queue_env *env, struct store_queue *q);
 static inline int64_t queue_min(const struct store_queue *q) { return atomic_load_explicit(&q->min, memory_order_acquire); }
 static inline int64_t queue_max(const struct store_queue *q) { return atomic_load_explicit(&q->max, memory_order_acquire); }
 
+/* ---- growing: making and extending files waits for the disk, so it is done before the append lock is taken ---- */
+struct queue_growth {
+    struct mapped_file *file;            /* a reference, until queue_grown */
+    int64_t from, to;                    /* bytes that got disk space */
+    bool made;                           /* the file is new */
+};
+/* Gives disk space from byte `from` (q->reserved of a moment ago) on, at least one unit and within one file, which is
+ * made when it is not there. grow_lock held, the append lock not; the queue is loaded and not dead. 0, or -errno with
+ * f filled; queue_grown must follow either way. */
+int queue_grow(const struct queue_env *env, struct store_queue *q, int64_t from, struct queue_growth *g,
+               struct fault *f);
+/* The queue may use it from now on; append lock and grow_lock held. */
+void queue_grown(struct store_queue *q, struct queue_growth *g);
+/* Recovery only, where nothing else runs: grows until n more units can be written. 0, or -errno with f filled. */
+int queue_make_room(const struct queue_env *env, struct store_queue *q, int n, struct fault *f);
+
 /* ---- under the append lock ---- */
-/* Makes sure that n more units can be written: files exist and have disk space. 0, or -errno with f filled. */
+/* 0: n more units can be written; 1: the queue must grow first; -errno with f filled: a file cannot be mapped. */
 int queue_room(const struct queue_env *env, struct store_queue *q, int n, struct fault *f);
-/* Writes the unit at max and moves max: the message is readable. queue_room came before. */
+/* Writes the unit at max and moves max: the message is readable. queue_room gave 0 before. */
 void queue_put(const struct queue_env *env, struct store_queue *q, const struct store_entry *e, int64_t store_time);
 /* For an empty queue: its first unit will be at `offset`; the file's part before it is filled. */
 int queue_start_at(const struct queue_env *env, struct store_queue *q, int64_t offset, struct fault *f);

@@ -34,7 +34,7 @@ struct scan {
 static int append_unit(struct scan *c, struct store_queue *q, const struct store_entry *e, const struct message *m)
 {
     struct fault f;
-    int rc = queue_room(&c->s->env, q, 1, &f);
+    int rc = queue_make_room(&c->s->env, q, 1, &f);
 
     if (rc) {
         log_error("rebuild consume queue: %s", f.text);

@@ -75,6 +75,7 @@ static int take_conf(struct store *s, const struct store_conf *conf, struct faul
     queue_maps_init(&s->maps, c->max_queue_maps);
     s->env = (struct queue_env){.root = s->queue_dir, .file_size = c->consume_queue_file_size, .log = &s->log, .conf = c,
                                 .home = {.maps = &s->maps.count}, .maps = &s->maps};
+    pthread_mutex_init(&s->env.grow_lock, NULL);
     return pthread_mutex_init(&s->env.load_lock, NULL);
 }
 
@@ -129,6 +130,7 @@ static void free_store(struct store *s)
         close(s->lock_fd);
     pthread_mutex_destroy(&s->append_lock);
     pthread_mutex_destroy(&s->env.load_lock);
+    pthread_mutex_destroy(&s->env.grow_lock);
     free(s->root);
     free(s->log_paths);
     free(s->queue_dir);
@@ -274,18 +276,20 @@ void store_each_queue(struct store *s, void (*each)(void *arg, struct str topic,
     queue_table_each(&s->queues, each_queue, &(struct each){each, arg});
 }
 
-/* From now on no append reaches the queue's files. */
+/* From now on no append reaches the queue's files, and nobody makes any. */
 static void kill_queue(void *arg, struct store_queue *q)
 {
     struct store *s = arg;
 
     pthread_mutex_lock(&s->env.load_lock);
+    pthread_mutex_lock(&s->env.grow_lock);
     pthread_mutex_lock(&s->append_lock);
     atomic_store(&q->dead, true);
     atomic_store(&q->loaded, true);
     atomic_store(&q->min, queue_max(q));
     q->tail = NULL;
     pthread_mutex_unlock(&s->append_lock);
+    pthread_mutex_unlock(&s->env.grow_lock);
     pthread_mutex_unlock(&s->env.load_lock);
 }
 

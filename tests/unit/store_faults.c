@@ -14,6 +14,9 @@
 
 static _Atomic int sync_error, sync_calls, reserve_error;
 static pthread_mutex_t hang = PTHREAD_MUTEX_INITIALIZER;     /* who holds it makes syncs hang */
+static pthread_mutex_t slow = PTHREAD_MUTEX_INITIALIZER;     /* and reservations of threads that are to wait for it */
+static _Thread_local bool is_slow;
+static _Atomic int slow_calls;
 
 static int (*real_msync)(void *, size_t, int);
 static int (*real_fallocate)(int, int, off_t, off_t);
@@ -38,6 +41,11 @@ int msync(void *p, size_t n, int flags)
 
 int fallocate(int fd, int mode, off_t at, off_t n)
 {
+    if (is_slow) {
+        slow_calls++;
+        pthread_mutex_lock(&slow);
+        pthread_mutex_unlock(&slow);
+    }
     if (reserve_error) {
         errno = reserve_error;
         return -1;
@@ -245,11 +253,90 @@ static void test_sync_hangs(void)
     test_clean(&conf);
 }
 
+struct slow_append {
+    struct store *s;
+    struct store_queue *q;
+    struct store_put put;
+    int n, rc;
+};
+
+static void *append_slowly(void *arg)
+{
+    struct slow_append *a = arg;
+
+    is_slow = true;
+    for (int i = 0; !a->rc && i < a->n; i++)
+        a->rc = test_append(a->s, a->q, i, &a->put);
+    return NULL;
+}
+
+static void *delete_topic(void *arg)
+{
+    struct slow_append *a = arg;
+
+    a->rc = store_delete_topic(a->s, str_of("Slow"));
+    return NULL;
+}
+
+static void wait_slow_call(int n)
+{
+    while (slow_calls < n)
+        usleep(1000);
+}
+
+/* Making a queue's file takes the disk long: appends to other queues do not wait for it. */
+static void test_slow_file(void)
+{
+    struct store_conf conf = test_conf();
+    struct store *s = test_open(&conf);
+    struct store_queue *ready = store_queue(s, str_of("Ready"), 0);
+    struct slow_append first = {.s = s, .q = store_queue(s, str_of("Slow"), 0), .n = 1}, second = first, gone = first;
+    pthread_t threads[3];
+    struct store_put put;
+    char path[256];
+    int64_t bad;
+    int wrong = test_append(s, ready, 0, &put);
+
+    slow_calls = 0;
+    pthread_mutex_lock(&slow);
+    pthread_create(&threads[0], NULL, append_slowly, &first);
+    wait_slow_call(1);
+    pthread_create(&threads[1], NULL, append_slowly, &second);
+    alarm(30);                           /* the appends below would wait for ever */
+    for (int i = 1; i < 100; i++)
+        wrong += test_append(s, ready, i, &put) != 0;
+    alarm(0);
+    ok(wrong == 0 && test_read_all(s, ready, 0, &bad) == 100 && bad == 0,
+       "while a queue's first file is being made, another queue takes 99 messages");
+    is_int(store_queue_max(s, first.q), 0, "the file is still not there");
+    pthread_mutex_unlock(&slow);
+    for (int i = 0; i < 2; i++)
+        pthread_join(threads[i], NULL);
+    ok(!first.rc && !second.rc && first.put.queue_offset + second.put.queue_offset == 1,
+       "then both messages that waited for it get their places");
+
+    pthread_mutex_lock(&slow);
+    slow_calls = 0;
+    gone.n = 500;                        /* grows twice more, into other files */
+    pthread_create(&threads[0], NULL, append_slowly, &gone);
+    wait_slow_call(1);
+    pthread_create(&threads[1], NULL, delete_topic, &second);
+    pthread_mutex_unlock(&slow);
+    for (int i = 0; i < 2; i++)
+        pthread_join(threads[i], NULL);
+    snprintf(path, sizeof path, "%s/consumequeue/Slow", conf.root);
+    ok(second.rc == 0 && access(path, F_OK) < 0 && (gone.rc == 0 || gone.rc == -ENOENT),
+       "a topic deleted while its queue grows leaves no file behind");
+    test_close(s);
+    test_clean(&conf);
+}
+
 int main(void)
 {
     signal(SIGXFSZ, SIG_IGN);
     test_no_room();
     test_no_room_for_queue();
+    test_slow_file();
     test_no_fallocate();
     test_sync_fails();
     test_sync_hangs();
