@@ -52,6 +52,12 @@ void check_find(struct check *c, const char *path, int64_t offset, const char *f
     c->o->finding(c->o->ctx, path, offset, text);
 }
 
+void check_progress(struct check *c, const char *part, int64_t done, int64_t total)
+{
+    if (c->o->progress)
+        c->o->progress(c->o->ctx, part, done, total);
+}
+
 void check_bad(struct check *c, enum check_kind kind, const char *path)
 {
     struct check_result *r = c->r;

@@ -15,11 +15,13 @@
 struct check_options {
     const char *root;                    /* storePathRootDir */
     const char *commit_log;              /* storePathCommitLog, several separated by ','; NULL: root/commitlog */
-    int32_t index_slots;                 /* maxHashSlotNum; 0: a quarter of the entries, as both defaults are */
+    int32_t index_slots;                 /* maxHashSlotNum; 0: what the files show */
     /* Something is wrong at a byte of that file. */
     void (*finding)(void *ctx, const char *path, int64_t offset, const char *what);
     /* Worth knowing, and nothing wrong. */
     void (*note)(void *ctx, const char *what);
+    /* How far it is; often; NULL: nobody asks. total 0: not known. */
+    void (*progress)(void *ctx, const char *part, int64_t done, int64_t total);
     void *ctx;
 };
 

@@ -15,48 +15,34 @@
 #include "store/check_priv.h"
 #include "store/index_file.h"
 
+#define GIVE_BACK_ENTRIES (1 << 20)      /* after so many, the memory of a file's mapping is given back */
+
 struct look {
     struct check *c;
     const char *path;
-    const char *map;
-    struct index_layout layout;
+    struct index_file file;              /* map and layout only */
     int64_t begin, end;                  /* log offsets, of the header */
     int32_t next;                        /* number behind the last entry */
     unsigned char *named;                /* a bit an entry: its slot or a later entry names it */
     struct buf text;
 };
 
-struct entry {
-    int32_t hash;
-    int64_t offset;
-    int32_t seconds, before;
-};
+static int64_t entry_at(const struct look *k, int32_t n) { return index_entry_at(k->file.layout, n); }
+static struct index_entry entry_get(const struct look *k, int32_t n) { return index_file_entry(&k->file, n); }
 
-static int64_t entry_at(const struct look *k, int32_t n)
+/* Of a file that is too damaged to show its layout, it is that of the others. */
+static int layout_of(struct check *c, const char *map, int64_t size, struct index_layout *out)
 {
-    return INDEX_HEADER + (int64_t)k->layout.slots * INDEX_SLOT + (int64_t)n * INDEX_ENTRY;
-}
+    int rc = index_layout_find(map, size, c->o->index_slots, out);
 
-static struct entry entry_get(const struct look *k, int32_t n)
-{
-    const char *p = k->map + entry_at(k, n);
-
-    return (struct entry){(int32_t)be32_get(p), (int64_t)be64_get(p + 4), (int32_t)be32_get(p + 12),
-                          (int32_t)be32_get(p + 16)};
-}
-
-static bool layout_of(const struct check *c, int64_t size, struct index_layout *out)
-{
-    int64_t slots = c->o->index_slots, rest = size - INDEX_HEADER, entries;
-
-    if (slots == 0)
-        slots = rest % (INDEX_SLOT + 4 * INDEX_ENTRY) ? 0 : rest / (INDEX_SLOT + 4 * INDEX_ENTRY);
-    rest -= slots * INDEX_SLOT;
-    entries = rest / INDEX_ENTRY;
-    if (slots <= 0 || slots > INT32_MAX || rest <= 0 || rest % INDEX_ENTRY || entries < 2 || entries > INT32_MAX)
-        return false;
-    *out = (struct index_layout){(int32_t)slots, (int32_t)entries};
-    return true;
+    if (rc == 1 && (int32_t)be32_get(map + INDEX_HEADER - 4) > 1) {
+        c->index_size = size;
+        c->index_layout = *out;
+    } else if (rc != 1 && size == c->index_size) {
+        *out = c->index_layout;
+        rc = 1;
+    }
+    return rc < 0 ? rc : 0;
 }
 
 /* ---- an entry ---- */
@@ -88,10 +74,11 @@ static bool has_key(struct look *k, const struct message *m, int32_t hash)
 static void check_link(struct look *k, int64_t at, const char *what, int32_t target, int32_t below, int32_t slot)
 {
     if (target < 0 || target >= below)
-        check_find(k->c, k->path, at, "%s names entry %" PRId32 ", and only %" PRId32 " can be", what, target, below - 1);
-    else if (target && entry_get(k, target).hash % k->layout.slots != slot)
+        check_find(k->c, k->path, at, "%s names entry %" PRId32 ", and only %" PRId32 " can be", what, target,
+                   below - 1);
+    else if (target && entry_get(k, target).hash % k->file.layout.slots != slot)
         check_find(k->c, k->path, at, "%s names entry %" PRId32 ", which is of slot %" PRId32 ", not %" PRId32, what,
-                   target, entry_get(k, target).hash % k->layout.slots, slot);
+                   target, entry_get(k, target).hash % k->file.layout.slots, slot);
     else if (target && k->named[target / 8] & 1 << target % 8)
         check_find(k->c, k->path, at, "%s names entry %" PRId32 ", which another one names already", what, target);
     else if (target)
@@ -100,21 +87,23 @@ static void check_link(struct look *k, int64_t at, const char *what, int32_t tar
 
 static void check_entry(struct look *k, int32_t n)
 {
-    struct entry e = entry_get(k, n);
+    struct index_entry e = entry_get(k, n);
     int64_t at = entry_at(k, n);
     struct message m;
 
     k->c->r->entries++;
     if (e.hash < 0 || e.seconds < 0) {
-        check_find(k->c, k->path, at, "entry %" PRId32 " is none: hash %" PRId32 ", seconds %" PRId32, n, e.hash, e.seconds);
+        check_find(k->c, k->path, at, "entry %" PRId32 " is none: hash %" PRId32 ", seconds %" PRId32, n, e.hash,
+                   e.seconds);
         return;
     }
-    check_link(k, at, "an entry", e.before, n, e.hash % k->layout.slots);
+    check_link(k, at, "an entry", e.before, n, e.hash % k->file.layout.slots);
     if (e.offset < k->begin || e.offset > k->end)
         check_find(k->c, k->path, at, "entry %" PRId32 " names log offset %" PRId64 ", and the header says %" PRId64
                    " to %" PRId64, n, e.offset, k->begin, k->end);
     else if (e.offset >= k->c->r->log_min && check_record(k->c, e.offset, &m))
-        check_find(k->c, k->path, at, "entry %" PRId32 " names log offset %" PRId64 ", where no record is", n, e.offset);
+        check_find(k->c, k->path, at, "entry %" PRId32 " names log offset %" PRId64 ", where no record is", n,
+                   e.offset);
     else if (e.offset >= k->c->r->log_min && !has_key(k, &m, e.hash))
         check_find(k->c, k->path, at, "entry %" PRId32 " has a hash that is of no key of the record at %" PRId64, n,
                    e.offset);
@@ -126,15 +115,16 @@ static void check_slots(struct look *k, int32_t slots_used)
 {
     int32_t used = 0;
 
-    for (int32_t i = 0; i < k->layout.slots; i++) {
+    for (int32_t i = 0; i < k->file.layout.slots; i++) {
         int64_t at = INDEX_HEADER + (int64_t)i * INDEX_SLOT;
-        int32_t v = (int32_t)be32_get(k->map + at);
+        int32_t v = (int32_t)be32_get(k->file.map + at);
         used += v != 0;
         if (v)
             check_link(k, at, "a slot", v, k->next, i);
     }
     if (used != slots_used)
-        check_find(k->c, k->path, 32, "the header says %" PRId32 " slots are used, and %" PRId32 " are", slots_used, used);
+        check_find(k->c, k->path, 32, "the header says %" PRId32 " slots are used, and %" PRId32 " are", slots_used,
+                   used);
     for (int32_t n = 1; n < k->next; n++)
         if (!(k->named[n / 8] & 1 << n % 8))
             check_find(k->c, k->path, entry_at(k, n), "entry %" PRId32 " is in no slot's chain", n);
@@ -143,52 +133,67 @@ static void check_slots(struct look *k, int32_t slots_used)
 static int check_map(struct look *k)
 {
     struct check *c = k->c;
-    int64_t begin_time = (int64_t)be64_get(k->map), end_time = (int64_t)be64_get(k->map + 8);
-    int32_t next = (int32_t)be32_get(k->map + 36);
+    int64_t begin_time = (int64_t)be64_get(k->file.map), end_time = (int64_t)be64_get(k->file.map + 8);
+    int32_t next = (int32_t)be32_get(k->file.map + 36);
 
-    k->begin = (int64_t)be64_get(k->map + 16);
-    k->end = (int64_t)be64_get(k->map + 24);
+    k->begin = (int64_t)be64_get(k->file.map + 16);
+    k->end = (int64_t)be64_get(k->file.map + 24);
     k->next = next > 0 ? next : 1;
-    if (next < 0 || next > k->layout.entries) {
+    if (next < 0 || next > k->file.layout.entries) {
         check_find(c, k->path, 36, "the header says the next entry is %" PRId32 ", and there are %" PRId32, next,
-                   k->layout.entries);
+                   k->file.layout.entries);
         return 0;
     }
     if (k->next > 1 && (k->begin < 0 || k->begin > k->end || k->end >= c->r->log_end))
-        check_find(c, k->path, 16, "the header says log offsets %" PRId64 " to %" PRId64 ", and the log ends at %" PRId64,
-                   k->begin, k->end, c->r->log_end);
+        check_find(c, k->path, 16, "the header says log offsets %" PRId64 " to %" PRId64 ", and the log ends at %"
+                   PRId64, k->begin, k->end, c->r->log_end);
     if (k->next > 1 && (begin_time <= 0 || end_time <= 0))
         check_find(c, k->path, 0, "the header says store times %" PRId64 " to %" PRId64, begin_time, end_time);
     if (!(k->named = calloc((size_t)k->next / 8 + 1, 1)))
         return -ENOMEM;
-    for (int32_t n = 1; n < k->next; n++)
+    for (int32_t n = 1; n < k->next; n++) {
         check_entry(k, n);
-    check_slots(k, (int32_t)be32_get(k->map + 32));
+        if (n % GIVE_BACK_ENTRIES == 0) {
+            madvise(k->file.map, (size_t)index_file_size(k->file.layout), MADV_DONTNEED);
+            check_progress(c, "index file", n, k->next);
+        }
+    }
+    check_slots(k, (int32_t)be32_get(k->file.map + 32));
     free(k->named);
     buf_free(&k->text);
     return 0;
 }
 
-static int check_file(struct check *c, const char *path)
+static int map_and_check(struct check *c, const char *path, int fd, int64_t size)
 {
     struct look k = {.c = c, .path = path};
+    int rc = 0;
+    void *map = size > INDEX_HEADER ? mmap(NULL, (size_t)size, PROT_READ, MAP_SHARED, fd, 0) : NULL;
+
+    if (map == MAP_FAILED)
+        return -errno;
+    if (!map || layout_of(c, map, size, &k.file.layout)) {
+        check_find(c, path, size, "%" PRId64 " bytes are no whole index file%s", size,
+                   c->o->index_slots ? " of that many slots" : ", or its number of slots (maxHashSlotNum) cannot be seen");
+    } else {
+        k.file.map = map;
+        rc = check_map(&k);
+    }
+    if (map)
+        munmap(map, (size_t)size);
+    return rc;
+}
+
+static int check_file(struct check *c, const char *path)
+{
     int64_t findings = c->r->findings;
     int fd = open(path, O_RDONLY | O_CLOEXEC), rc = 0;
     struct stat st;
-    void *map;
 
-    if (fd < 0 || fstat(fd, &st) < 0) {
+    if (fd < 0 || fstat(fd, &st) < 0)
         rc = -errno;
-    } else if (!layout_of(c, st.st_size, &k.layout)) {
-        check_find(c, path, st.st_size, "%" PRId64 " bytes are no whole index file%s", (int64_t)st.st_size,
-                   c->o->index_slots ? " of that many slots" : " with four times as many entries as slots");
-    } else if ((map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0)) == MAP_FAILED) {
-        rc = -errno;
-    } else {
-        k.map = map;
-        rc = check_map(&k);
-        munmap(map, (size_t)st.st_size);
-    }
+    else
+        rc = map_and_check(c, path, fd, st.st_size);
     if (fd >= 0)
         close(fd);
     c->r->index_files++;

@@ -11,6 +11,10 @@
 #include "common/be.h"
 #include "store/check_priv.h"
 #include "store/consume_queue.h"
+#include "store/log_walk.h"
+
+#define GIVE_BACK_BYTES (16 << 20)       /* gone past: the memory of a file's mapping is given back */
+#define GIVE_BACK_RECORDS 2048           /* looked up: the kernel brings in 64 KiB with each */
 
 /* ---- which queues the log names ---- */
 
@@ -90,6 +94,7 @@ static int map_file(struct check *c, int i)
     }
     c->map = p;
     c->mapped = i;
+    c->map_used = 0;
     return 0;
 }
 
@@ -130,64 +135,56 @@ int check_record(struct check *c, int64_t offset, struct message *m)
         return -ENOENT;
     if ((rc = map_file(c, i)))
         return rc;
+    if (++c->map_used >= GIVE_BACK_RECORDS) {
+        madvise(c->map, c->map_n, MADV_DONTNEED);
+        c->map_used = 0;
+    }
     at = offset - c->log.v[i].base;
     return message_record_get(c->map + at, c->map_n - (size_t)at, false, m) || m->physical_offset != offset ? -EBADMSG : 0;
 }
 
 /* ---- walking ---- */
 
-/* The next whole record behind damage: its magic, its own offset, its CRC. -1: none in the file. */
-static int64_t record_behind(const struct check *c, int64_t base, int64_t at)
-{
-    const char *end = c->map + c->map_n, *p = c->map + at + 1 + RECORD_AT_MAGIC;
-    struct message m;
+struct walked {
+    struct check *c;
+    const struct check_file *x;
+};
 
-    for (; p < end && (p = memchr(p, MESSAGE_MAGIC_V1 >> 24, (size_t)(end - p))); p++) {
-        const char *r = p - RECORD_AT_MAGIC;
-        if (end - r >= MESSAGE_MIN_SIZE && (int64_t)be64_get(r + RECORD_AT_PHYSICAL_OFFSET) == base + (r - c->map) &&
-            message_record_get(r, (size_t)(end - r), true, &m) == 0)
-            return r - c->map;
-    }
-    return -1;
+/* What lies behind is not needed again soon: a log of any size is read in the same memory. */
+static void pass(struct check *c, const struct check_file *x, int64_t at)
+{
+    if (at - c->map_used < GIVE_BACK_BYTES)
+        return;
+    madvise(c->map, c->map_n, MADV_DONTNEED);
+    c->map_used = at;
+    check_progress(c, "commit log", x->base + at - c->log.v[0].base,
+                   c->log.v[c->log.n - 1].base + c->log.v[c->log.n - 1].size - c->log.v[0].base);
 }
 
-/* What is not a record at that place, in words. */
-static void tell_damage(struct check *c, const struct check_file *x, int64_t at, int64_t next)
+static int on_damage(void *ctx, int64_t at, const char *what)
 {
-    const char *p = c->map + at;
-    int64_t left = (int64_t)c->map_n - at;
-    uint32_t size = be32_get(p), magic = be32_get(p + 4);
-    struct message m;
-    char behind[64];
+    struct walked *w = ctx;
 
-    if (next < 0)
-        snprintf(behind, sizeof behind, "no record follows in this file");
-    else
-        snprintf(behind, sizeof behind, "the next record is %" PRId64 " bytes on", next - at);
-    if (magic != MESSAGE_MAGIC_V1 && magic != MESSAGE_MAGIC_V2 && magic != BLANK_MAGIC)
-        check_find(c, x->path, at, "no record: magic %08" PRIx32 "; %s", magic, behind);
-    else if (size > left)
-        check_find(c, x->path, at, "a record of %" PRIu32 " bytes does not fit into the %" PRId64 " that are left; %s",
-                   size, left, behind);
-    else if (message_record_get(p, (size_t)left, false, &m) == 0)
-        check_find(c, x->path, at, "the record says it is at log offset %" PRId64 ", and is at %" PRId64 "; %s",
-                   m.physical_offset, x->base + at, behind);
-    else
-        check_find(c, x->path, at, "the sizes of the record's parts do not add up to its %" PRIu32 "; %s", size, behind);
+    check_find(w->c, w->x->path, at, "%s", what);
+    check_bad(w->c, CHECK_LOG, w->x->path);
+    return 0;
 }
 
-static int note_record(struct check *c, const struct check_file *x, int64_t at, const struct message *m)
+static int on_record(void *ctx, int64_t at, const struct message *m)
 {
+    struct walked *w = ctx;
+    struct check *c = w->c;
     struct check_queue *q;
 
     c->r->records++;
+    pass(c, w->x, at);
     if (m->store_timestamp > c->last_time)
         c->last_time = m->store_timestamp;
     if (m->body.n && message_body_crc(m->body) != m->body_crc) {
-        check_find(c, x->path, at, "the body's CRC is %08" PRIx32 ", and the record says %08" PRIx32 " (topic %.*s, queue %"
-                   PRId32 ", number %" PRId64 ")", message_body_crc(m->body), m->body_crc, STR_ARG(m->topic),
-                   m->queue_id, m->queue_offset);
-        check_bad(c, CHECK_LOG, x->path);
+        check_find(c, w->x->path, at, "the body's CRC is %08" PRIx32 ", and the record says %08" PRIx32
+                   " (topic %.*s, queue %" PRId32 ", number %" PRId64 ")", message_body_crc(m->body), m->body_crc,
+                   STR_ARG(m->topic), m->queue_id, m->queue_offset);
+        check_bad(c, CHECK_LOG, w->x->path);
     }
     if (!is_indexed(m->sys_flag) || m->queue_offset < 0)
         return 0;
@@ -199,57 +196,16 @@ static int note_record(struct check *c, const struct check_file *x, int64_t at, 
     return 0;
 }
 
-/* Zeros to the file's end, or a blank that fills it. 1: so it is; *end: where the records end. */
-static int file_is_over(struct check *c, const struct check_file *x, int64_t at, int64_t *end)
-{
-    int64_t left = (int64_t)c->map_n - at;
-    uint32_t size = be32_get(c->map + at), magic = be32_get(c->map + at + 4);
-
-    *end = x->base + at;
-    if (size == 0 && magic == 0)
-        return check_is_zero(c->map_fd, at, (int64_t)c->map_n);
-    if (magic != BLANK_MAGIC)
-        return 0;
-    if (size != left) {
-        check_find(c, x->path, at, "the blank that closes the file says %" PRIu32 " bytes, and %" PRId64 " are left", size,
-                   left);
-        check_bad(c, CHECK_LOG, x->path);
-    }
-    *end = x->base + (int64_t)c->map_n;
-    return 1;
-}
-
 /* *end: where the log would end, if this is its last file with records. */
 static int walk_file(struct check *c, const struct check_file *x, int64_t *end)
 {
-    int64_t at = 0;
+    struct walked w = {c, x};
+    const struct log_walk walk = {.map = c->map, .n = c->map_n, .fd = c->map_fd, .base = x->base, .record = on_record,
+                                  .damage = on_damage, .ctx = &w};
+    int rc = c->map_n ? log_walk(&walk, 0, end) : 0;
 
-    while (at < (int64_t)c->map_n) {
-        int64_t left = (int64_t)c->map_n - at, next;
-        struct message m;
-        int rc = 0;
-        *end = x->base + at;
-        if (left >= RECORD_BLANK_MIN && (rc = file_is_over(c, x, at, end)))
-            return rc < 0 ? rc : 0;
-        if (left >= RECORD_BLANK_MIN && message_record_get(c->map + at, (size_t)left, false, &m) == 0 &&
-            m.physical_offset == x->base + at) {
-            if ((rc = note_record(c, x, at, &m)))
-                return rc;
-            at += m.size;
-            *end = x->base + at;
-            continue;
-        }
-        next = left >= RECORD_BLANK_MIN ? record_behind(c, x->base, at) : -1;
-        if (left >= RECORD_BLANK_MIN)
-            tell_damage(c, x, at, next);
-        else
-            check_find(c, x->path, at, "%" PRId64 " bytes behind the last record, too few for a blank", left);
-        check_bad(c, CHECK_LOG, x->path);
-        if (next < 0)
-            return 0;
-        at = next;
-    }
-    return 0;
+    *end += x->base;
+    return rc;
 }
 
 int check_log(struct check *c, struct fault *f)

@@ -4,6 +4,7 @@
 
 #include "common/message.h"
 #include "store/check.h"
+#include "store/index_file.h"
 #include "store/mapped_file.h"
 
 struct check_file {
@@ -36,7 +37,10 @@ struct check {
     char *map;
     size_t map_n;
     int map_fd;
+    int64_t map_used;                    /* bytes gone past, or records looked up, since its memory was given back */
     int64_t last_time;                   /* newest store time in the log */
+    int64_t index_size;                  /* of an index file whose layout showed, and */
+    struct index_layout index_layout;    /* which it is */
     struct check_queue **table;
     uint32_t n_buckets, n_in_table;
     char told_path[4096];                /* of the last finding */
@@ -48,6 +52,7 @@ struct check {
 void check_find(struct check *c, const char *path, int64_t offset, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 void check_bad(struct check *c, enum check_kind kind, const char *path);
+void check_progress(struct check *c, const char *part, int64_t done, int64_t total);
 /* The files of 20 digits in dir, added to what is there. 0 (missing: none) or -errno. */
 int check_list(struct check_files *l, const char *dir);
 /* Sorts, finds the size, and tells files that are cut or missing. */

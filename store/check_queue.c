@@ -147,7 +147,7 @@ static int check_queue(struct check *c, const char *dir, struct str topic, int32
     int rc = check_list(&l, dir);
 
     check_chain(c, &l);
-    c->r->queues++;
+    check_progress(c, "queues", ++c->r->queues, 0);
     for (int i = 0; !rc && i < l.n; i++) {
         if (l.v[i].base % UNIT_SIZE)
             check_find(c, l.v[i].path, 0, "its name is no multiple of %d", UNIT_SIZE);

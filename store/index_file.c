@@ -17,13 +17,6 @@
 
 enum { AT_BEGIN_TIME = 0, AT_END_TIME = 8, AT_BEGIN_OFFSET = 16, AT_END_OFFSET = 24, AT_SLOTS_USED = 32, AT_NEXT = 36 };
 
-struct entry {
-    int32_t hash;
-    int64_t offset;
-    int32_t seconds;
-    int32_t before;
-};
-
 int32_t index_hash(const char *text, size_t n)
 {
     int32_t h = str_java_hash(str_n(text, n));
@@ -58,17 +51,12 @@ static size_t slot_at(const struct index_file *x, int32_t hash)
     return INDEX_HEADER + (size_t)(hash % x->layout.slots) * INDEX_SLOT;
 }
 
-static size_t entry_at(const struct index_file *x, int32_t n)
+struct index_entry index_file_entry(const struct index_file *x, int32_t n)
 {
-    return INDEX_HEADER + (size_t)x->layout.slots * INDEX_SLOT + (size_t)n * INDEX_ENTRY;
-}
+    const char *p = x->map + index_entry_at(x->layout, n);
 
-static struct entry entry_get(const struct index_file *x, int32_t n)
-{
-    const char *p = x->map + entry_at(x, n);
-
-    return (struct entry){(int32_t)be32_get(p), (int64_t)be64_get(p + 4), (int32_t)be32_get(p + 12),
-                          (int32_t)be32_get(p + 16)};
+    return (struct index_entry){(int32_t)be32_get(p), (int64_t)be64_get(p + 4), (int32_t)be32_get(p + 12),
+                                (int32_t)be32_get(p + 16)};
 }
 
 /* Number of the newest entry in that slot, 0 when it is empty or says what cannot be. */
@@ -231,7 +219,7 @@ static int reserve(struct index_file *x, int32_t n)
     int rc = x->reserved ? 0 : file_reserve(x->fd, 0, INDEX_HEADER + (int64_t)x->layout.slots * INDEX_SLOT);
 
     if (!rc)
-        rc = file_reserve(x->fd, (int64_t)entry_at(x, n), (int64_t)want * INDEX_ENTRY);
+        rc = file_reserve(x->fd, index_entry_at(x->layout, n), (int64_t)want * INDEX_ENTRY);
     if (!rc)
         x->reserved = n + want;
     return rc;
@@ -258,7 +246,7 @@ int index_file_put(struct index_file *x, int32_t hash, int64_t offset, int64_t s
         return rc;
     if (before >= info.next)         /* the last run broke off in the midst of this: the entry was not counted */
         before = 0;
-    p = x->map + entry_at(x, info.next);
+    p = x->map + index_entry_at(x->layout, info.next);
     be32_put(p, (uint32_t)hash);
     be64_put(p + 4, (uint64_t)offset);
     be32_put(p + 12, (uint32_t)seconds_since(info.begin_time, store_time));
@@ -285,7 +273,7 @@ bool index_file_has(const struct index_file *x, int32_t hash, int64_t offset)
     if (n >= get32(x, AT_NEXT))
         return false;
     while (n) {
-        struct entry e = entry_get(x, n);
+        struct index_entry e = index_file_entry(x, n);
         if (e.hash == hash && e.offset == offset)
             return true;
         if (e.offset < offset || e.before <= 0 || e.before >= n)
@@ -308,7 +296,7 @@ bool index_file_select(const struct index_file *x, int32_t hash, int64_t begin, 
     int32_t n = newest(x, hash);
 
     while (n) {
-        struct entry e = entry_get(x, n);
+        struct index_entry e = index_file_entry(x, n);
         /* The first entry's seconds are counted from the file before; its time is the file's. */
         int64_t from = n == 1 ? begin_time : begin_time + e.seconds * INT64_C(1000), to = from + 999;
         if ((*steps)-- <= 0)

@@ -46,6 +46,26 @@ static inline int64_t index_file_size(struct index_layout l)
     return INDEX_HEADER + (int64_t)l.slots * INDEX_SLOT + (int64_t)l.entries * INDEX_ENTRY;
 }
 
+/* Place of entry n in the file. */
+static inline int64_t index_entry_at(struct index_layout l, int32_t n)
+{
+    return INDEX_HEADER + (int64_t)l.slots * INDEX_SLOT + (int64_t)n * INDEX_ENTRY;
+}
+
+struct index_entry {
+    int32_t hash;
+    int64_t offset;                  /* in the log */
+    int32_t seconds;                 /* behind the file's first store time */
+    int32_t before;                  /* number of the slot's entry before it; 0: none */
+};
+/* What stands at the place of entry n, 0 <= n < entries. */
+struct index_entry index_file_entry(const struct index_file *x, int32_t n);
+
+/* The layout of a file of which only its bytes are known: the one with that many slots when slots is not 0, else the
+ * one in which slots and entries agree, a quarter as many slots as entries first (any, when there are no entries).
+ * 1; 0: they agree in none, *out is a guess; -EINVAL: no file of `size` bytes can be laid out so. Reads the mapping. */
+int index_layout_find(const char *map, int64_t size, int32_t slots, struct index_layout *out);
+
 /* Hash of "TOPIC#KEY" as files keep it: never negative. */
 int32_t index_hash(const char *text, size_t n);
 
