@@ -276,6 +276,17 @@ static void check_orphan(struct check *c, char *path)
     }
 }
 
+static bool is_config(const char *name)
+{
+    static const char *const bare[] = {"timermetrics", "transactionMetrics"};
+    size_t n = strlen(name) - (ends_with(name, ".bak") ? strlen(".bak") : 0);
+
+    for (size_t i = 0; i < sizeof bare / sizeof bare[0]; i++)
+        if (str_is(str_n(name, n), bare[i]))
+            return true;
+    return ends_with(name, ".json") || ends_with(name, ".json.bak");
+}
+
 static int check_config(struct check *c, const char *dir, struct fault *f)
 {
     DIR *d = opendir(dir);
@@ -285,9 +296,9 @@ static int check_config(struct check *c, const char *dir, struct fault *f)
     if (!d)
         return errno == ENOENT ? 0 : fault_errno(f, errno, "open %.300s", dir);
     while (!rc && (e = readdir(d))) {
-        bool bak = ends_with(e->d_name, ".json.bak");
+        bool bak = ends_with(e->d_name, ".bak");
         char *path;
-        if (!bak && !ends_with(e->d_name, ".json"))
+        if (!is_config(e->d_name))
             continue;
         if (asprintf(&path, "%s/%s", dir, e->d_name) < 0) {
             rc = fault_errno(f, ENOMEM, "check %.300s", dir);
@@ -363,7 +374,7 @@ static int check_parts(struct check *c, struct fault *f)
     c->r->not_clean = access(paths[3], F_OK) == 0;
     if ((rc = list_log(c, c->o->commit_log ? c->o->commit_log : paths[0], f)) || (rc = check_log(c, f)) ||
         (rc = check_queues(c, f)) || (rc = check_index(c, f)) || (rc = check_checkpoint(c, paths[1], f)) ||
-        (rc = check_config(c, paths[2], f)))
+        (rc = check_config(c, paths[2], f)) || (rc = check_timer(c, f)))
         return rc;
     tell_rest(c);
     return c->failed ? fault_errno(f, ENOMEM, "check %.300s", c->o->root) : 0;

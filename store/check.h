@@ -1,6 +1,7 @@
 /* Looking over a store directory that no broker uses, without changing it: every
- * record of the commit log, every unit of the consume queues, every entry of the
- * index files, the checkpoint and the files of config/. What is found is told in
+ * record of the commit log, every unit of the consume queues and their extensions,
+ * every entry of the index files, the checkpoint, the files of config/, and of the
+ * timer's files the structure. What is found is told in
  * order; what can be made again is listed for check_repair. Knows no broker.
  * The formats: commit_log.h, consume_queue.h, index_file.h, checkpoint.h. */
 #ifndef STORE_CHECK_H
@@ -16,6 +17,7 @@ struct check_options {
     const char *root;                    /* storePathRootDir */
     const char *commit_log;              /* storePathCommitLog, several separated by ','; NULL: root/commitlog */
     int32_t index_slots;                 /* maxHashSlotNum; 0: what the files show */
+    int32_t index_entries;               /* maxIndexNum, with which index_slots counts for files of that size only; 0: all */
     /* Something is wrong at a byte of that file. */
     void (*finding)(void *ctx, const char *path, int64_t offset, const char *what);
     /* Worth knowing, and nothing wrong. */
@@ -28,6 +30,7 @@ struct check_options {
 enum check_kind {
     CHECK_LOG, CHECK_QUEUE, CHECK_INDEX, CHECK_CHECKPOINT, CHECK_CONFIG,
     CHECK_QUEUE_ALONE,                   /* a queue of which the log has no record, or that the log does not name */
+    CHECK_BATCH_QUEUE, CHECK_TIMER,      /* of Apache's broker only */
     CHECK_KINDS
 };
 

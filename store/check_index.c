@@ -33,7 +33,9 @@ static struct index_entry entry_get(const struct look *k, int32_t n) { return in
 /* Of a file that is too damaged to show its layout, it is that of the others. */
 static int layout_of(struct check *c, const char *map, int64_t size, struct index_layout *out)
 {
-    int rc = index_layout_find(map, size, c->o->index_slots, out);
+    struct index_layout told = {c->o->index_slots, c->o->index_entries};
+    bool counts = told.slots && (!told.entries || size == index_file_size(told));
+    int rc = index_layout_find(map, size, counts ? told.slots : 0, out);
 
     if (rc == 1 && (int32_t)be32_get(map + INDEX_HEADER - 4) > 1) {
         c->index_size = size;

@@ -70,7 +70,23 @@ int check_is_json(const char *path, size_t *n, int64_t *nul);
 int check_record(struct check *c, int64_t offset, struct message *m);
 struct check_queue *check_queue_get(struct check *c, struct str topic, int32_t id, bool make);
 
+int check_each_queue(struct check *c, const char *name,
+                     int (*queue)(struct check *c, const char *dir, struct str topic, int32_t id), struct fault *f);
+int check_batch_queue(struct check *c, const char *dir, struct str topic, int32_t id);
+
+/* A queue's extension: its units are looked over with the opening, and found by address then. */
+struct check_ext {
+    struct check_files files;
+    int open, fd;                        /* number of the open file; -1: none */
+    char dir[4096];
+};
+int check_ext_open(struct check_ext *x, struct check *c, struct str topic, int32_t id);   /* 0 or -errno */
+void check_ext_close(struct check_ext *x);
+/* 0; -ENOENT: no unit is there. */
+int check_ext_get(struct check_ext *x, int64_t address, int64_t *tags_code, int64_t *store_time);
+
 /* The parts: 0 or -errno. */
+int check_timer(struct check *c, struct fault *f);
 int check_log(struct check *c, struct fault *f);
 void check_log_end(struct check *c);
 int check_queues(struct check *c, struct fault *f);

@@ -12,6 +12,7 @@
 #include "common/file.h"
 #include "store/check_priv.h"
 #include "store/consume_queue.h"
+#include "store/foreign.h"
 
 #define READ_UNITS 512
 
@@ -24,18 +25,33 @@ struct walk {
     int64_t unit;                        /* being looked at */
     int64_t hole;                        /* first of the units that were not written; -1: none */
     int64_t end, last;                   /* behind the last written unit; its record's log offset, -1: none */
+    struct check_ext ext;
 };
 
 static int64_t place(const struct walk *w, int64_t unit) { return (unit - w->base) * UNIT_SIZE; }
 
-/* Does the unit hold what the record's tags or time of delivery give? An address in the extension file, which only
- * Apache writes, is a number below -2^31. */
-static bool code_fits(const struct walk *w, const struct store_entry *e, const struct message *m)
+/* Is that what the record's tags or time of delivery give? */
+static bool code_fits(const struct walk *w, int64_t code, const struct message *m)
 {
-    if (e->tags_code == message_tags_code(m->properties) || e->tags_code < INT32_MIN)
+    if (code == message_tags_code(m->properties))
         return true;
-    return str_is(w->topic, "SCHEDULE_TOPIC_XXXX") && prop_get(m->properties, "DELAY").n &&
-           e->tags_code >= m->store_timestamp;
+    return str_is(w->topic, "SCHEDULE_TOPIC_XXXX") && prop_get(m->properties, "DELAY").n && code >= m->store_timestamp;
+}
+
+/* The tag code, or the one that the extension has at the address that stands in its place. */
+static void check_code(struct walk *w, const struct store_entry *e, const struct message *m)
+{
+    int64_t at = place(w, w->unit), code = e->tags_code, time = m->store_timestamp;
+
+    if (code <= EXT_ADDRESS_MAX && check_ext_get(&w->ext, e->tags_code, &code, &time))
+        check_find(w->c, w->path, at, "unit %" PRId64 " names offset %" PRId64 " of the queue's extension, where no unit is",
+                   w->unit, e->tags_code - INT64_MIN);
+    else if (!code_fits(w, code, m))
+        check_find(w->c, w->path, at, "unit %" PRId64 " has the tag code %" PRId64 ", its record's is %" PRId64, w->unit,
+                   code, message_tags_code(m->properties));
+    else if (time != m->store_timestamp)
+        check_find(w->c, w->path, at, "unit %" PRId64 " has the store time %" PRId64 " in the queue's extension, its "
+                   "record's is %" PRId64, w->unit, time, m->store_timestamp);
 }
 
 /* The unit names a record: is it the right one? */
@@ -59,9 +75,8 @@ static void check_named(struct walk *w, const struct store_entry *e)
         check_find(c, w->path, at, "unit %" PRId64 " names the record at %" PRId64 ", which is number %" PRId64
                    " of %.*s/%" PRId32, w->unit, e->physical_offset, m.queue_offset,
                    (int)(m.topic.n < 128 ? m.topic.n : 128), m.topic.p, m.queue_id);
-    else if (!code_fits(w, e, &m))
-        check_find(c, w->path, at, "unit %" PRId64 " has the tag code %" PRId64 ", its record's is %" PRId64, w->unit,
-                   e->tags_code, message_tags_code(m.properties));
+    else
+        check_code(w, e, &m);
 }
 
 static void check_unit(struct walk *w, const struct store_entry *e)
@@ -139,11 +154,10 @@ static bool can_be_made_again(struct walk *w)
     return check_queue_get(w->c, w->topic, w->id, false) && !str_starts(w->topic, "%LMQ%");
 }
 
-static int check_queue(struct check *c, const char *dir, struct str topic, int32_t id)
+static int walk_files(struct walk *w, const char *dir)
 {
-    struct walk w = {.c = c, .topic = topic, .id = id, .hole = -1, .last = -1};
+    struct check *c = w->c;
     struct check_files l = {0};
-    int64_t findings = c->r->findings;
     int rc = check_list(&l, dir);
 
     check_chain(c, &l);
@@ -151,49 +165,81 @@ static int check_queue(struct check *c, const char *dir, struct str topic, int32
     for (int i = 0; !rc && i < l.n; i++) {
         if (l.v[i].base % UNIT_SIZE)
             check_find(c, l.v[i].path, 0, "its name is no multiple of %d", UNIT_SIZE);
-        rc = walk_file(&w, &l.v[i]);
+        rc = walk_file(w, &l.v[i]);
     }
     if (!rc)
-        check_missing(&w, dir);
+        check_missing(w, dir);
     check_files_free(&l);
-    if (c->r->findings > findings)
-        check_bad(c, can_be_made_again(&w) ? CHECK_QUEUE : CHECK_QUEUE_ALONE, dir);
+    return rc;
+}
+
+static int check_queue(struct check *c, const char *dir, struct str topic, int32_t id)
+{
+    struct walk w = {.c = c, .topic = topic, .id = id, .hole = -1, .last = -1};
+    int64_t findings = c->r->findings;
+    int rc = check_ext_open(&w.ext, c, topic, id);
+
+    if (!rc)
+        rc = walk_files(&w, dir);
+    if (c->r->findings > findings) {
+        enum check_kind kind = can_be_made_again(&w) ? CHECK_QUEUE : CHECK_QUEUE_ALONE;
+        check_bad(c, kind, dir);
+        if (w.ext.files.n)               /* it would get all its units again, behind those that are there */
+            check_bad(c, kind, w.ext.dir);
+    }
+    check_ext_close(&w.ext);
     return rc;
 }
 
 /* ---- all of them ---- */
 
-static int each_name(const char *dir, struct check *c, struct str topic,
-                     int (*each)(struct check *c, const char *path, struct str topic, const char *name))
+struct each {
+    struct check *c;
+    struct str topic;
+    int (*queue)(struct check *c, const char *dir, struct str topic, int32_t id);
+};
+
+static int each_name(const char *dir, struct each *e, int (*one)(struct each *e, const char *path, const char *name))
 {
     DIR *d = opendir(dir);
-    struct dirent *e;
+    struct dirent *x;
     int rc = 0;
 
     if (!d)
         return errno == ENOENT || errno == ENOTDIR ? 0 : -errno;
-    while (!rc && (e = readdir(d))) {
+    while (!rc && (x = readdir(d))) {
         char path[4096];
-        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+        if (strcmp(x->d_name, ".") == 0 || strcmp(x->d_name, "..") == 0)
             continue;
-        rc = (size_t)snprintf(path, sizeof path, "%s/%s", dir, e->d_name) >= sizeof path ? -ENAMETOOLONG
-           : each(c, path, topic, e->d_name);
+        rc = (size_t)snprintf(path, sizeof path, "%s/%s", dir, x->d_name) >= sizeof path ? -ENAMETOOLONG
+           : one(e, path, x->d_name);
     }
     closedir(d);
     return rc;
 }
 
-static int on_id(struct check *c, const char *path, struct str topic, const char *name)
+static int on_id(struct each *e, const char *path, const char *name)
 {
     int32_t id;
 
-    return str_i32(str_of(name), &id) ? 0 : check_queue(c, path, topic, id);
+    return str_i32(str_of(name), &id) ? 0 : e->queue(e->c, path, e->topic, id);
 }
 
-static int on_topic(struct check *c, const char *path, struct str unused, const char *name)
+static int on_topic(struct each *e, const char *path, const char *name)
 {
-    (void)unused;
-    return each_name(path, c, str_of(name), on_id);
+    e->topic = str_of(name);
+    return each_name(path, e, on_id);
+}
+
+int check_each_queue(struct check *c, const char *name,
+                     int (*queue)(struct check *c, const char *dir, struct str topic, int32_t id), struct fault *f)
+{
+    struct each e = {.c = c, .queue = queue};
+    char dir[4096];
+    int rc = (size_t)snprintf(dir, sizeof dir, "%s/%s", c->o->root, name) >= sizeof dir ? -ENAMETOOLONG
+           : each_name(dir, &e, on_topic);
+
+    return rc ? fault_errno(f, -rc, "check %.300s", dir) : 0;
 }
 
 /* A queue without a directory: its topic was deleted, or somebody removed it. Files do not say which. */
@@ -220,12 +266,11 @@ static void note_absent(struct check *c)
 
 int check_queues(struct check *c, struct fault *f)
 {
-    char dir[4096];
-    int rc = (size_t)snprintf(dir, sizeof dir, "%s/consumequeue", c->o->root) >= sizeof dir ? -ENAMETOOLONG
-           : each_name(dir, c, str_of(""), on_topic);
+    int rc = check_each_queue(c, "consumequeue", check_queue, f);
 
-    if (rc)
-        return fault_errno(f, -rc, "check the consume queues of %.300s", c->o->root);
-    note_absent(c);
-    return 0;
+    if (!rc)
+        rc = check_each_queue(c, "batchconsumequeue", check_batch_queue, f);
+    if (!rc)
+        note_absent(c);
+    return rc;
 }

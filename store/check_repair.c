@@ -108,6 +108,22 @@ static int repair_queue_alone(struct repair *p, const char *path)
     return rc;
 }
 
+static int repair_batch_queue(struct repair *p, const char *path)
+{
+    int rc;
+
+    if (!p->o->force)
+        return leave(p, path, "of our brokers none makes it again from the log; with --force it goes, for Apache's to do so");
+    if (!(rc = ask_recovery(p)) && !(rc = remove_queue(p, path)))
+        tell(p, path, "removed: Apache's broker makes it again from the log");
+    return rc;
+}
+
+static int repair_timer(struct repair *p, const char *path)
+{
+    return leave(p, path, "files of the timer are never touched here");
+}
+
 static int repair_index(struct repair *p, const char *path)
 {
     if (unlink(path) < 0)
@@ -182,6 +198,8 @@ int check_repair(const struct check_result *r, const struct repair_options *o, s
         [CHECK_LOG] = repair_log,
         [CHECK_QUEUE] = repair_queue,
         [CHECK_QUEUE_ALONE] = repair_queue_alone,
+        [CHECK_BATCH_QUEUE] = repair_batch_queue,
+        [CHECK_TIMER] = repair_timer,
         [CHECK_INDEX] = repair_index,
         [CHECK_CHECKPOINT] = repair_checkpoint,
         [CHECK_CONFIG] = repair_config,
