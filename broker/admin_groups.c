@@ -205,12 +205,9 @@ void op_get_group_config(struct request *r)
     struct json_writer w;
     struct buf body = {0};
     struct group *g;
-    struct fault f;
 
-    if (FIELDS_DECODE(group_fields, request_cmd(r), &h, &f)) {
-        reply_fault(r, &f);
+    if (!REQUEST_FIELDS(r, group_fields, &h))
         return;
-    }
     jw_init(&w, &body, false);
     meta_read(m);
     g = meta_group(m, CONSUMER_GROUP, h.group);
@@ -326,12 +323,9 @@ void op_get_consume_stats(struct request *r)
     struct group_header h;
     struct json_writer w;
     struct buf body = {0};
-    struct fault f;
 
-    if (FIELDS_DECODE(stats_fields, request_cmd(r), &h, &f)) {
-        reply_fault(r, &f);
+    if (!REQUEST_FIELDS(r, stats_fields, &h))
         return;
-    }
     jw_init(&w, &body, false);
     jw_object(&w);
     jw_key(&w, "offsetTable");

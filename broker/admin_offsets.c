@@ -54,19 +54,6 @@ static const struct field correction_fields[] = {
     FIELD("filterGroups", FIELD_STR, filter_groups, false, NULL),
 };
 
-#define DECODE(rows, r, h) decode(rows, sizeof(rows) / sizeof((rows)[0]), r, h)
-
-/* Decodes or answers. */
-static bool decode(const struct field *rows, size_t n, struct request *r, struct offset_header *h)
-{
-    struct fault f;
-
-    if (fields_decode(rows, n, request_cmd(r), h, sizeof(*h), &f) == 0)
-        return true;
-    reply_fault(r, &f);
-    return false;
-}
-
 /* The handle of a queue that the topic has, else NULL with the reason in f. It outlives the topic (store.h). */
 static struct store_queue *find_queue(struct broker *b, struct str topic, int32_t id, struct fault *f)
 {
@@ -93,7 +80,7 @@ static struct store_queue *queue_of(const struct field *rows, size_t n, struct r
     struct store_queue *q;
     struct fault f;
 
-    if (!decode(rows, n, r, h))
+    if (!request_fields(r, rows, n, h, sizeof(*h)))
         return NULL;
     q = find_queue(broker_of(r), h->topic, h->queue_id, &f);
     if (!q)
@@ -169,7 +156,7 @@ void op_query_consumer_offset(struct request *r)
     int64_t committed;
     struct fault f;
 
-    if (!DECODE(query_fields, r, &h))
+    if (!REQUEST_FIELDS(r, query_fields, &h))
         return;
     committed = offsets_get(b->offsets, h.group, h.topic, h.queue_id);
     if (committed >= 0) {
@@ -269,7 +256,7 @@ void op_reset_offset(struct request *r)
     struct fault f;
     int n;
 
-    if (!DECODE(reset_fields, r, &h))
+    if (!REQUEST_FIELDS(r, reset_fields, &h))
         return;
     if (!broker_conf(b)->use_server_side_reset_offset && !clients_consumer_online(b->clients, h.group)) {
         reply(r, RC_CONSUMER_NOT_ONLINE, "group %.*s has no client that could be told to reset its offsets",
@@ -295,7 +282,7 @@ void op_clone_group_offset(struct request *r)
     struct caller who;
     struct fault f;
 
-    if (!DECODE(clone_fields, r, &h))
+    if (!REQUEST_FIELDS(r, clone_fields, &h))
         return;
     if (!h.offline && h.topic.n && clients_consumer_online(b->clients, h.group)) {
         clients_subscription(b->clients, h.group, h.topic, &sub);
@@ -341,7 +328,7 @@ void op_query_consume_time_span(struct request *r)
     struct store_queue *q;
     int32_t n;
 
-    if (!DECODE(span_fields, r, &h))
+    if (!REQUEST_FIELDS(r, span_fields, &h))
         return;
     n = read_queues(b, h.topic);
     if (!n) {
@@ -411,7 +398,7 @@ void op_query_correction_offset(struct request *r)
     struct json_writer w;
     struct buf body = {0};
 
-    if (!DECODE(correction_fields, r, &h))
+    if (!REQUEST_FIELDS(r, correction_fields, &h))
         return;
     arena_init(&s.a, (size_t)16 << 20);
     offsets_each_group(b->offsets, h.topic, collect, &s);

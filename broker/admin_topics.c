@@ -35,16 +35,6 @@ static const struct field topic_fields[] = {
     FIELD("lo", FIELD_BOOL, mapped, false, "false"),
 };
 
-static bool topic_of(struct request *r, struct topic_header *h)
-{
-    struct fault f;
-
-    if (FIELDS_DECODE(topic_fields, request_cmd(r), h, &f) == 0)
-        return true;
-    reply_fault(r, &f);
-    return false;
-}
-
 static void reply_no_topic(struct request *r, struct str topic)
 {
     reply(r, RC_TOPIC_NOT_EXIST, "topic %.*s does not exist: make it with mkdir or updateTopic",
@@ -163,7 +153,7 @@ void op_delete_topic(struct request *r)
     struct caller who;
     struct fault f;
 
-    if (!topic_of(r, &h))
+    if (!REQUEST_FIELDS(r, topic_fields, &h))
         return;
     admin_caller(r, &who);
     if (broker_topic_delete(broker_of(r), &who, h.topic, &f) == 0)
@@ -280,7 +270,7 @@ void op_get_topic_config(struct request *r)
     struct buf body = {0};
     struct topic *t;
 
-    if (!topic_of(r, &h))
+    if (!REQUEST_FIELDS(r, topic_fields, &h))
         return;
     jw_init(&w, &body, false);
     meta_read(m);
@@ -323,7 +313,7 @@ void op_get_topic_stats_info(struct request *r)
     struct json_writer w;
     struct buf body = {0};
 
-    if (!topic_of(r, &h))
+    if (!REQUEST_FIELDS(r, topic_fields, &h))
         return;
     if (broker_topic_get(b, h.topic, &info)) {
         reply_no_topic(r, h.topic);

@@ -28,19 +28,6 @@ static const struct field topic_fields[] = {
     {"topic", FIELD_STR, offsetof(struct group_header, topic), true, NULL},
 };
 
-/* Decodes or answers; the handler then just returns. */
-#define DECODE_OR_REPLY(rows, r, h) decode_or_reply(rows, sizeof(rows) / sizeof((rows)[0]), r, h)
-
-static bool decode_or_reply(const struct field *rows, size_t n, struct request *r, struct group_header *h)
-{
-    struct fault f;
-
-    if (fields_decode(rows, n, request_cmd(r), h, sizeof(*h), &f) == 0)
-        return true;
-    reply_fault(r, &f);
-    return false;
-}
-
 void op_get_consumer_list_by_group(struct request *r)
 {
     struct clients *cl = broker_of(r)->clients;
@@ -50,7 +37,7 @@ void op_get_consumer_list_by_group(struct request *r)
     struct json_writer w;
     struct buf body = {0};
 
-    if (!DECODE_OR_REPLY(consumer_group_fields, r, &h))
+    if (!REQUEST_FIELDS(r, consumer_group_fields, &h))
         return;
     pthread_mutex_lock(&cl->lock);
     g = clients_group(cl, CONSUMER_GROUP, h.group);
@@ -153,7 +140,7 @@ void op_get_consumer_connection_list(struct request *r)
     struct json_writer w;
     struct buf body = {0};
 
-    if (!DECODE_OR_REPLY(consumer_group_fields, r, &h))
+    if (!REQUEST_FIELDS(r, consumer_group_fields, &h))
         return;
     pthread_mutex_lock(&cl->lock);
     g = clients_group(cl, CONSUMER_GROUP, h.group);
@@ -176,7 +163,7 @@ void op_get_producer_connection_list(struct request *r)
     struct json_writer w;
     struct buf body = {0};
 
-    if (!DECODE_OR_REPLY(producer_group_fields, r, &h))
+    if (!REQUEST_FIELDS(r, producer_group_fields, &h))
         return;
     pthread_mutex_lock(&cl->lock);
     g = clients_group(cl, PRODUCER_GROUP, h.group);
@@ -237,7 +224,7 @@ void op_query_subscription_by_consumer(struct request *r)
     struct json_writer w;
     struct buf body = {0};
 
-    if (!DECODE_OR_REPLY(group_topic_fields, r, &h))
+    if (!REQUEST_FIELDS(r, group_topic_fields, &h))
         return;
     jw_init(&w, &body, false);
     jw_object(&w);
@@ -263,7 +250,7 @@ void op_query_topics_by_consumer(struct request *r)
     struct buf body = {0};
     char topic[TOPIC_NAME_MAX_LONG + 1];
 
-    if (!DECODE_OR_REPLY(group_topic_fields, r, &h))
+    if (!REQUEST_FIELDS(r, group_topic_fields, &h))
         return;
     jw_init(&w, &body, false);
     jw_object(&w);
@@ -314,7 +301,7 @@ void op_query_topic_consume_by_who(struct request *r)
     struct buf body = {0};
     struct name_set set = {.w = &w};
 
-    if (!DECODE_OR_REPLY(topic_fields, r, &h))
+    if (!REQUEST_FIELDS(r, topic_fields, &h))
         return;
     arena_init(&set.a, (size_t)16 << 20);
     jw_init(&w, &body, false);
@@ -385,12 +372,9 @@ void op_get_consumer_running_info(struct request *r)
 {
     struct relay_header h;
     struct command ask;
-    struct fault f;
 
-    if (FIELDS_DECODE(relay_fields, request_cmd(r), &h, &f)) {
-        reply_fault(r, &f);
+    if (!REQUEST_FIELDS(r, relay_fields, &h))
         return;
-    }
     ask_like(request_cmd(r), &ask);
     relay(r, h.group, h.client, &ask);
 }
@@ -402,13 +386,10 @@ void op_consume_message_directly(struct request *r)
     struct store_result *message = NULL;
     struct host host;
     struct command ask;
-    struct fault f;
     int64_t at;
 
-    if (FIELDS_DECODE(relay_fields, request_cmd(r), &h, &f)) {
-        reply_fault(r, &f);
+    if (!REQUEST_FIELDS(r, relay_fields, &h))
         return;
-    }
     if (offset_id_parse(h.msg_id, &host, &at) || store_read(b->store, at, 0, &message)) {
         reply(r, RC_SYSTEM_ERROR, "no message with the offset id %.*s is in this broker's log", STR_ARG(h.msg_id));
         return;

@@ -191,12 +191,9 @@ void op_unregister_client(struct request *r)
 {
     struct broker *b = broker_of(r);
     struct unregister_header h;
-    struct fault f;
 
-    if (FIELDS_DECODE(unregister_fields, request_cmd(r), &h, &f)) {
-        reply_fault(r, &f);
+    if (!REQUEST_FIELDS(r, unregister_fields, &h))
         return;
-    }
     if (h.producer_group.n)
         clients_leave(b->clients, PRODUCER_GROUP, h.producer_group, h.client_id, request_conn(r));
     if (h.consumer_group.n && clients_leave(b->clients, CONSUMER_GROUP, h.consumer_group, h.client_id, request_conn(r)))

@@ -37,13 +37,10 @@ void op_query_message(struct request *r)
     struct store_result *res;
     struct query_header h;
     struct command out;
-    struct fault f;
     char time[21], offset[21];
 
-    if (FIELDS_DECODE(fields, request_cmd(r), &h, &f)) {
-        reply_fault(r, &f);
+    if (!REQUEST_FIELDS(r, fields, &h))
         return;
-    }
     if (str_is(command_ext(request_cmd(r), "_UNIQUE_KEY_QUERY"), "true"))
         h.max_num = conf->default_query_max_num;
     if (store_query(broker_of(r)->store,

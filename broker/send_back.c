@@ -186,10 +186,8 @@ void op_consumer_send_msg_back(struct request *r)
     struct fault f;
     int rc;
 
-    if (FIELDS_DECODE(fields, request_cmd(r), &k.h, &f)) {
-        reply_fault(r, &f);
+    if (!REQUEST_FIELDS(r, fields, &k.h))
         return;
-    }
     meta_read(k.b->meta);
     rc = read_group(&k, &f);
     meta_done(k.b->meta);

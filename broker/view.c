@@ -16,12 +16,9 @@ void op_view_message_by_id(struct request *r)
     struct view_header h;
     struct store_result *res;
     struct command out;
-    struct fault f;
 
-    if (FIELDS_DECODE(fields, request_cmd(r), &h, &f)) {
-        reply_fault(r, &f);
+    if (!REQUEST_FIELDS(r, fields, &h))
         return;
-    }
     if (h.offset < 0 || store_read(broker_of(r)->store, h.offset, 0, &res)) {
         reply(r, RC_SYSTEM_ERROR, "no message starts at the commit log offset %lld", (long long)h.offset);
         return;

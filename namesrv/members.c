@@ -145,6 +145,17 @@ int members_next(struct members *m, struct str *key, struct str *value)
     return take(m, value) ? -EBADMSG : 1;
 }
 
+int members_each(struct str text, char open, int (*each)(void *arg, struct str key, struct str value), void *arg)
+{
+    struct members m;
+    struct str key, value;
+    int rc = members_open(&m, text, open);
+
+    while (!rc && (rc = members_next(&m, &key, &value)) > 0)
+        rc = each(arg, key, value);
+    return rc;
+}
+
 static bool quoted(struct str t)
 {
     return t.n >= 2 && (t.p[0] == '"' || t.p[0] == '\'') && t.p[t.n - 1] == t.p[0];
@@ -208,4 +219,39 @@ int token_i32(struct str token, int32_t *out)
         return -EBADMSG;
     *out = (int32_t)v;
     return 0;
+}
+
+static int read_token(struct arena *a, struct str token, enum token_type type, void *to)
+{
+    switch (type) {
+    case TOKEN_STR:
+        return token_str(a, token, to);
+    case TOKEN_I32:
+        return token_i32(token, to);
+    case TOKEN_I64:
+        return token_i64(token, to);
+    case TOKEN_BOOL:
+        *(bool *)to = str_is(token, "true");
+        return 0;
+    case TOKEN_RAW:
+        if (!token_null(token))
+            *(struct str *)to = token;
+        return 0;
+    }
+    return -EBADMSG;
+}
+
+int members_decode(struct arena *a, struct str object, const struct member_row *rows, size_t n, void *to)
+{
+    struct members m;
+    struct str key, value;
+    int rc = members_open(&m, object, '{');
+
+    while (!rc && (rc = members_next(&m, &key, &value)) > 0) {
+        rc = 0;
+        for (size_t i = 0; i < n && !rc; i++)
+            if (token_is(key, rows[i].name))
+                rc = read_token(a, value, rows[i].type, (char *)to + rows[i].at);
+    }
+    return rc;
 }

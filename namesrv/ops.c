@@ -39,12 +39,9 @@ static const struct field broker_fields[] = {
 static bool who_asks(struct request *r, struct broker_id *who)
 {
     struct broker_header h;
-    struct fault f = {0};
 
-    if (FIELDS_DECODE(broker_fields, request_cmd(r), &h, &f)) {
-        reply_fault(r, &f);
+    if (!REQUEST_FIELDS(r, broker_fields, &h))
         return false;
-    }
     *who = (struct broker_id){h.cluster, h.name, h.addr, h.id};
     return true;
 }
@@ -139,10 +136,8 @@ static void op_register_broker(struct request *r)
     struct newcomer who;
     struct fault f = {0};
 
-    if (FIELDS_DECODE(register_fields, cmd, &h, &f)) {
-        reply_fault(r, &f);
+    if (!REQUEST_FIELDS(r, register_fields, &h))
         return;
-    }
     if (!crc_ok(cmd->body, h.crc)) {
         reply(r, RC_SYSTEM_ERROR, "crc32 not match");
         return;
@@ -222,12 +217,9 @@ static void op_get_broker_member_group(struct request *r)
 {
     struct buf body = {0};
     struct name_header h;
-    struct fault f = {0};
 
-    if (FIELDS_DECODE(group_fields, request_cmd(r), &h, &f)) {
-        reply_fault(r, &f);
+    if (!REQUEST_FIELDS(r, group_fields, &h))
         return;
-    }
     routes_json_member_group(namesrv_of(r)->routes, h.other, h.name, &body);
     reply_buf(r, &body);
 }
@@ -248,14 +240,11 @@ static void change_write_perm(struct request *r, bool writable, const char *coun
 {
     struct name_header h;
     struct command out;
-    struct fault f = {0};
     char digits[21];
     int n;
 
-    if (FIELDS_DECODE(broker_name_field, request_cmd(r), &h, &f)) {
-        reply_fault(r, &f);
+    if (!REQUEST_FIELDS(r, broker_name_field, &h))
         return;
-    }
     n = routes_write_perm(namesrv_of(r)->routes, h.name, writable);
     log_info("namesrv: %s takes the write permission of %d topics of %.*s: %s", conn_peer(request_conn(r)), n,
              STR_ARG(h.name), writable ? "given" : "taken away");
@@ -313,11 +302,10 @@ static void op_get_route(struct request *r)
 {
     struct namesrv *ns = namesrv_of(r);
     struct route_header h;
-    struct fault f = {0};
 
-    if (FIELDS_DECODE(route_fields, request_cmd(r), &h, &f))
-        reply_fault(r, &f);
-    else if (warming_up(ns, namesrv_conf(ns)))
+    if (!REQUEST_FIELDS(r, route_fields, &h))
+        return;
+    if (warming_up(ns, namesrv_conf(ns)))
         reply(r, RC_SYSTEM_ERROR, "name server not ready");
     else
         answer_route(r, &h);
@@ -349,11 +337,8 @@ static const struct field cluster_field[] = {
 static void op_topics_by_cluster(struct request *r)
 {
     struct name_header h;
-    struct fault f = {0};
 
-    if (FIELDS_DECODE(cluster_field, request_cmd(r), &h, &f))
-        reply_fault(r, &f);
-    else
+    if (REQUEST_FIELDS(r, cluster_field, &h))
         answer_topics(r, TOPICS_OF_CLUSTER, h.name);
 }
 
@@ -373,12 +358,9 @@ static const struct field topic_fields[] = {
 static void op_delete_topic(struct request *r)
 {
     struct name_header h;
-    struct fault f = {0};
 
-    if (FIELDS_DECODE(topic_fields, request_cmd(r), &h, &f)) {
-        reply_fault(r, &f);
+    if (!REQUEST_FIELDS(r, topic_fields, &h))
         return;
-    }
     routes_topic_delete(namesrv_of(r)->routes, h.name, h.other);
     log_info("namesrv: %s deletes the topic %.*s%s%.*s", conn_peer(request_conn(r)), STR_ARG(h.name),
              h.other.n ? " of cluster " : "", STR_ARG(h.other));
@@ -390,21 +372,15 @@ static void op_delete_topic(struct request *r)
 static void op_register_topic(struct request *r)
 {
     struct namesrv *ns = namesrv_of(r);
-    struct topic_row *rows = NULL;
+    struct registration body = {0};
     struct name_header h;
-    struct fault f = {0};
-    struct arena a;
-    size_t n = 0;
     int rc;
 
-    if (FIELDS_DECODE(topic_fields, request_cmd(r), &h, &f)) {
-        reply_fault(r, &f);
+    if (!REQUEST_FIELDS(r, topic_fields, &h))
         return;
-    }
-    arena_init(&a, (size_t)16 << 20);
-    rc = request_cmd(r)->body.n ? route_body_decode(&a, request_cmd(r)->body, &rows, &n) : 0;
-    if (!rc && n)
-        rc = routes_topic_put(ns->routes, namesrv_conf(ns), h.name, rows, n);
+    rc = request_cmd(r)->body.n ? route_body_decode(request_cmd(r)->body, &body) : 0;
+    if (!rc && body.n_topics)
+        rc = routes_topic_put(ns->routes, namesrv_conf(ns), h.name, body.topics, body.n_topics);
     if (!rc)
         reply(r, RC_SUCCESS, NULL);
     else if (rc == -EBADMSG)
@@ -413,7 +389,7 @@ static void op_register_topic(struct request *r)
         reply(r, RC_SYSTEM_ERROR, "the topic names a broker that is not registered here");
     else
         refuse_registration(r, rc);
-    arena_free(&a);
+    registration_free(&body);
 }
 
 /* ---- key-value store ---- */
@@ -429,22 +405,12 @@ static const struct field kv_fields[] = {
     {"value", FIELD_STR, offsetof(struct kv_header, value), true, NULL},
 };
 
-static bool kv_asks(struct request *r, size_t n_fields, struct kv_header *h)
-{
-    struct fault f = {0};
-
-    if (fields_decode(kv_fields, n_fields, request_cmd(r), h, sizeof(*h), &f) == 0)
-        return true;
-    reply_fault(r, &f);
-    return false;
-}
-
 static void op_put_kv(struct request *r)
 {
     struct kv_header h;
     struct fault f = {0};
 
-    if (!kv_asks(r, 3, &h))
+    if (!request_fields(r, kv_fields, 3, &h, sizeof(h)))
         return;
     if (kv_put(namesrv_of(r)->kv, h.space, h.key, h.value, &f))
         reply_fault(r, &f);
@@ -458,7 +424,7 @@ static void op_get_kv(struct request *r)
     struct command out;
     struct kv_header h;
 
-    if (!kv_asks(r, 2, &h))
+    if (!request_fields(r, kv_fields, 2, &h, sizeof(h)))
         return;
     if (kv_get(namesrv_of(r)->kv, h.space, h.key, &value)) {
         reply(r, RC_QUERY_NOT_FOUND, "No config item, Namespace: %.*s Key: %.*s", STR_ARG(h.space), STR_ARG(h.key));
@@ -476,7 +442,7 @@ static void op_delete_kv(struct request *r)
     struct fault f = {0};
     int rc;
 
-    if (!kv_asks(r, 2, &h))
+    if (!request_fields(r, kv_fields, 2, &h, sizeof(h)))
         return;
     rc = kv_delete(namesrv_of(r)->kv, h.space, h.key, &f);
     if (rc && rc != -ENOENT)             /* what is not there is deleted, as Apache says */
@@ -490,7 +456,7 @@ static void op_kv_list(struct request *r)
     struct buf body = {0};
     struct kv_header h;
 
-    if (!kv_asks(r, 1, &h))
+    if (!request_fields(r, kv_fields, 1, &h, sizeof(h)))
         return;
     if (kv_space_json(namesrv_of(r)->kv, h.space, &body) == 0)
         reply_buf(r, &body);

@@ -16,6 +16,7 @@
 #define MAPPINGS_MAX ((size_t)100000)
 #define FILTERS_MAX ((size_t)1000)
 #define ARENA_MAX ((size_t)256 << 20)
+#define ROUTE_ARENA_MAX ((size_t)16 << 20)
 #define VERSION_V3_0_11 37
 #define QUEUES_DEFAULT 16                    /* TopicConfig's defaults */
 #define PERM_DEFAULT 6
@@ -79,23 +80,14 @@ void registration_free(struct registration *r)
 
 int version_decode(struct str json, struct version *out)
 {
-    struct members m;
-    struct str key, value;
-    int rc;
+    static const struct member_row rows[] = {
+        {"stateVersion", TOKEN_I64, offsetof(struct version, state)},
+        {"timestamp", TOKEN_I64, offsetof(struct version, timestamp)},
+        {"counter", TOKEN_I64, offsetof(struct version, counter)},
+    };
 
     *out = (struct version){0};
-    if (token_null(str_trim(json)))
-        return 0;
-    if (members_open(&m, json, '{'))
-        return -EBADMSG;
-    while ((rc = members_next(&m, &key, &value)) > 0) {
-        int64_t *to = token_is(key, "stateVersion") ? &out->state :
-                      token_is(key, "timestamp") ? &out->timestamp :
-                      token_is(key, "counter") ? &out->counter : NULL;
-        if (to && token_i64(value, to))
-            return -EBADMSG;
-    }
-    return rc;
+    return token_null(str_trim(json)) ? 0 : MEMBERS_DECODE(NULL, json, rows, out);
 }
 
 void version_encode(const struct version *v, struct buf *out)
@@ -110,49 +102,28 @@ void version_encode(const struct version *v, struct buf *out)
     jw_object_end(&w);
 }
 
-/* The members of TopicConfig and QueueData that a route needs; what is the row's name is given by name_key. */
-static int decode_row(struct arena *a, struct str json, const char *name_key, struct topic_row *t)
+/* The members of TopicConfig and of QueueData that a route needs. */
+#define ROW(name, type, member) {name, type, offsetof(struct topic_row, member)}
+#define QUEUE_ROWS \
+    ROW("readQueueNums", TOKEN_I32, read_queues), ROW("writeQueueNums", TOKEN_I32, write_queues), \
+    ROW("perm", TOKEN_I32, perm), ROW("topicSysFlag", TOKEN_I32, sys_flag), ROW("topicSynFlag", TOKEN_I32, sys_flag)
+
+static const struct member_row topic_config_rows[] = {ROW("topicName", TOKEN_STR, name), QUEUE_ROWS};
+static const struct member_row queue_data_rows[] = {ROW("brokerName", TOKEN_STR, name), QUEUE_ROWS};
+
+static int each_topic(void *arg, struct str key, struct str value)
 {
-    struct members m;
-    struct str key, value;
+    struct registration *r = arg;
+    struct topic_row *t;
     int rc;
 
-    if (members_open(&m, json, '{'))
-        return -EBADMSG;
-    while ((rc = members_next(&m, &key, &value)) > 0) {
-        int32_t *to = token_is(key, "readQueueNums") ? &t->read_queues :
-                      token_is(key, "writeQueueNums") ? &t->write_queues :
-                      token_is(key, "perm") ? &t->perm :
-                      token_is(key, "topicSysFlag") || token_is(key, "topicSynFlag") ? &t->sys_flag : NULL;
-        if (to && token_i32(value, to))
-            return -EBADMSG;
-        if (token_is(key, name_key) && token_str(a, value, &t->name))
-            return -EBADMSG;
-    }
-    return rc;
-}
-
-static int decode_topics(struct registration *r, struct str json)
-{
-    struct members m;
-    struct str key, value;
-    int rc;
-
-    if (token_null(json))
+    if (token_null(value))
         return 0;
-    if (members_open(&m, json, '{'))
-        return -EBADMSG;
-    while ((rc = members_next(&m, &key, &value)) > 0) {
-        struct topic_row *t;
-        if (token_null(value))
-            continue;
-        t = add_topic(r);
-        if (!t)
-            return -ENOMEM;
-        if (decode_row(&r->arena, value, "topicName", t) || (!t->name.p && token_str(&r->arena, key, &t->name)))
-            return -EBADMSG;
-    }
-    return rc;
+    t = add_topic(r);
+    if (!t)
+        return -ENOMEM;
+    rc = MEMBERS_DECODE(&r->arena, value, topic_config_rows, t);
+    return rc || t->name.p ? rc : token_str(&r->arena, key, &t->name);
 }
 
 /* TopicQueueMappingInfo; what a broker leaves out has the class's default. */
@@ -165,24 +136,17 @@ struct mapping_info {
 
 static int decode_mapping_info(struct arena *a, struct str json, struct mapping_info *i)
 {
-    struct members m;
-    struct str key, value;
-    int rc;
+    static const struct member_row rows[] = {
+        {"topic", TOKEN_STR, offsetof(struct mapping_info, topic)},
+        {"bname", TOKEN_STR, offsetof(struct mapping_info, broker)},
+        {"scope", TOKEN_STR, offsetof(struct mapping_info, scope)},
+        {"totalQueues", TOKEN_I32, offsetof(struct mapping_info, queues)},
+        {"epoch", TOKEN_I64, offsetof(struct mapping_info, epoch)},
+        {"dirty", TOKEN_BOOL, offsetof(struct mapping_info, dirty)},
+        {"currIdMap", TOKEN_RAW, offsetof(struct mapping_info, ids)},
+    };
 
-    if (members_open(&m, json, '{'))
-        return -EBADMSG;
-    while ((rc = members_next(&m, &key, &value)) > 0) {
-        struct str *to = token_is(key, "topic") ? &i->topic : token_is(key, "bname") ? &i->broker :
-                         token_is(key, "scope") ? &i->scope : NULL;
-        if ((to && token_str(a, value, to)) || (token_is(key, "totalQueues") && token_i32(value, &i->queues)) ||
-            (token_is(key, "epoch") && token_i64(value, &i->epoch)))
-            return -EBADMSG;
-        if (token_is(key, "dirty"))
-            i->dirty = str_is(value, "true");
-        if (token_is(key, "currIdMap") && !token_null(value))
-            i->ids = value;
-    }
-    return rc;
+    return MEMBERS_DECODE(a, json, rows, i);
 }
 
 /* In the order and fullness in which Apache would write it. */
@@ -229,128 +193,82 @@ static int decode_mapping(struct registration *r, struct str json)
     return row->json.p ? 0 : -EBADMSG;
 }
 
-static int decode_mappings(struct registration *r, struct str json)
+static int each_mapping(void *arg, struct str key, struct str value)
 {
-    struct members m;
-    struct str key, value;
-    int rc;
+    return token_null(value) ? 0 : decode_mapping(arg, value);
+}
 
-    if (token_null(json))
-        return 0;
-    if (members_open(&m, json, '{'))
-        return -EBADMSG;
-    while ((rc = members_next(&m, &key, &value)) > 0) {
-        if (!token_null(value) && (rc = decode_mapping(r, value)) < 0)
-            return rc;
-    }
-    return rc;
+static int each_filter(void *arg, struct str key, struct str value)
+{
+    struct registration *r = arg;
+    struct str *f = add_filter(r);
+
+    return f ? token_str(&r->arena, value, f) : -ENOMEM;
 }
 
 static int decode_filters(struct registration *r, struct str json)
 {
-    struct members m;
-    struct str key, value;
-    int rc;
+    r->has_filters = !token_null(json);
+    return r->has_filters ? members_each(json, '[', each_filter, r) : 0;
+}
 
-    if (token_null(json))
+static int each_of_wrapper(void *arg, struct str key, struct str value)
+{
+    struct registration *r = arg;
+
+    if (token_null(value))
         return 0;
-    r->has_filters = true;
-    if (members_open(&m, json, '['))
-        return -EBADMSG;
-    while ((rc = members_next(&m, &key, &value)) > 0) {
-        struct str *f = add_filter(r);
-        if (!f)
-            return -ENOMEM;
-        if (token_str(&r->arena, value, f))
-            return -EBADMSG;
-    }
-    return rc;
+    if (token_is(key, "dataVersion"))
+        return version_decode(value, &r->version);
+    if (token_is(key, "topicConfigTable"))
+        return members_each(value, '{', each_topic, r);
+    if (token_is(key, "topicQueueMappingInfoMap"))
+        return members_each(value, '{', each_mapping, r);
+    return 0;
 }
 
 /* TopicConfigSerializeWrapper, with or without mappings. */
 static int decode_wrapper(struct registration *r, struct str json)
 {
-    struct members m;
-    struct str key, value;
-    int rc;
+    return token_null(json) ? 0 : members_each(json, '{', each_of_wrapper, r);
+}
 
-    if (token_null(json))
-        return 0;
-    if (members_open(&m, json, '{'))
-        return -EBADMSG;
-    while ((rc = members_next(&m, &key, &value)) > 0) {
-        if (token_is(key, "dataVersion"))
-            rc = version_decode(value, &r->version);
-        else if (token_is(key, "topicConfigTable"))
-            rc = decode_topics(r, value);
-        else if (token_is(key, "topicQueueMappingInfoMap"))
-            rc = decode_mappings(r, value);
-        if (rc < 0)
-            return rc;
-    }
-    return rc;
+static int each_of_body(void *arg, struct str key, struct str value)
+{
+    if (token_is(key, "topicConfigSerializeWrapper"))
+        return decode_wrapper(arg, value);
+    return token_is(key, "filterServerList") ? decode_filters(arg, value) : 0;
 }
 
 static int decode_body(struct registration *r, struct str json)
 {
-    struct members m;
-    struct str key, value;
-    int rc;
-
     r->has_filters = true;                    /* Apache: an empty list unless it is null */
-    if (members_open(&m, json, '{'))
-        return -EBADMSG;
-    while ((rc = members_next(&m, &key, &value)) > 0) {
-        if (token_is(key, "topicConfigSerializeWrapper")) {
-            rc = decode_wrapper(r, value);
-        } else if (token_is(key, "filterServerList")) {
-            r->has_filters = false;
-            rc = decode_filters(r, value);
-        }
-        if (rc < 0)
-            return rc;
-    }
-    return rc;
+    return members_each(json, '{', each_of_body, r);
 }
 
-int route_body_decode(struct arena *a, struct str json, struct topic_row **rows, size_t *n)
-{
-    struct registration r = {0};
-    struct members m, queues;
-    struct str key, value, row;
-    int rc;
+/* ---- one topic's route, as a broker tells it ---- */
 
-    *rows = NULL;
-    *n = 0;
-    if (members_open(&m, json, '{'))
-        return -EBADMSG;
-    while ((rc = members_next(&m, &key, &value)) > 0) {
-        if (!token_is(key, "queueDatas") || token_null(value))
-            continue;
-        if (members_open(&queues, value, '['))
-            rc = -EBADMSG;
-        while (rc > 0 && (rc = members_next(&queues, &key, &row)) > 0) {
-            struct topic_row *t = add_topic(&r);
-            if (!t)
-                rc = -ENOMEM;
-            else {
-                *t = (struct topic_row){0};
-                rc = decode_row(a, row, "brokerName", t) ? -EBADMSG : 1;
-            }
-        }
-        if (rc < 0)
-            break;
-    }
-    if (rc == 0 && r.n_topics) {
-        *rows = arena_get(a, r.n_topics * sizeof(**rows));
-        rc = *rows ? 0 : -ENOMEM;
-    }
-    if (rc == 0 && r.n_topics) {
-        memcpy(*rows, r.topics, r.n_topics * sizeof(**rows));
-        *n = r.n_topics;
-    }
-    registration_free(&r);
-    return rc;
+static int each_queue_data(void *arg, struct str key, struct str value)
+{
+    struct registration *r = arg;
+    struct topic_row *t = add_topic(r);
+
+    if (!t)
+        return -ENOMEM;
+    *t = (struct topic_row){0};
+    return MEMBERS_DECODE(&r->arena, value, queue_data_rows, t);
+}
+
+static int each_of_route(void *arg, struct str key, struct str value)
+{
+    return !token_is(key, "queueDatas") || token_null(value) ? 0 : members_each(value, '[', each_queue_data, arg);
+}
+
+int route_body_decode(struct str json, struct registration *out)
+{
+    *out = (struct registration){0};
+    arena_init(&out->arena, ROUTE_ARENA_MAX);
+    return members_each(json, '{', each_of_route, out);
 }
 
 /* ---- the compressed form ---- */

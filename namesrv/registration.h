@@ -47,7 +47,8 @@ void registration_free(struct registration *r);
 int version_decode(struct str json, struct version *out);
 void version_encode(const struct version *v, struct buf *out);
 
-/* A TopicRouteData body (217): its queueDatas only. Rows in a; name is the broker's. 0 or -EBADMSG. */
-int route_body_decode(struct arena *a, struct str json, struct topic_row **rows, size_t *n);
+/* A TopicRouteData body (217): of its queueDatas one of out->topics each, whose name is the broker's. json must outlive
+ * out. 0, -EBADMSG or -ENOMEM; registration_free in all cases. */
+int route_body_decode(struct str json, struct registration *out);
 
 #endif

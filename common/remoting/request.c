@@ -150,6 +150,16 @@ void reply_body(struct request *r, struct str body)
     reply_send(r, &out);
 }
 
+bool request_fields(struct request *r, const struct field *rows, size_t n, void *hdr, size_t size)
+{
+    struct fault f = {0};
+
+    if (fields_decode(rows, n, request_cmd(r), hdr, size, &f) == 0)
+        return true;
+    reply_fault(r, &f);
+    return false;
+}
+
 /* ---- keeping ---- */
 
 /* Books one more kept request; false when there is no room for it. */

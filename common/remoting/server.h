@@ -143,6 +143,11 @@ void request_to_worker(struct request *r, void (*fn)(struct request *r));
  * or keep holding it. Also when the conn has closed meanwhile. The way in which a held pull is tried again. */
 void request_to_loop(struct request *kept, void (*fn)(struct request *r));
 
+/* Fills *hdr from the request's ext fields as fields_decode does. false: they were refused and that was answered;
+ * the handler then just returns. */
+bool request_fields(struct request *r, const struct field *rows, size_t n, void *hdr, size_t size);
+#define REQUEST_FIELDS(r, rows, hdr) request_fields(r, rows, sizeof(rows) / sizeof((rows)[0]), hdr, sizeof(*(hdr)))
+
 void reply(struct request *r, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));  /* fmt NULL: no remark */
 void reply_fault(struct request *r, const struct fault *f);         /* its rc (or SYSTEM_ERROR) and sentence */
 void reply_body(struct request *r, struct str body);                /* SUCCESS with a body */
