@@ -10,12 +10,9 @@ void admin_caller(struct request *r, struct caller *who);
 /* SUCCESS with the body, which is freed; SYSTEM_BUSY when memory ran out while it was written. */
 void admin_reply_json(struct request *r, struct buf *body);
 
-/* Which part of a list of `total` a slave asks for: header fields dataVersion, `seq` and `max` of codes 21 and 201. Only
- * while its version is ours does it go on where it was, else it starts anew. All when none of the fields is there or
- * enableSplitMetadata is off. -EINVAL with f: a number that is none. Under meta_read. */
-struct data_version;
-int admin_page(struct request *r, const char *seq, const char *max, const struct data_version *v, size_t total, size_t *first,
-               size_t *n, struct fault *f);
+/* A MessageQueue of this broker. */
+struct json_writer;
+void admin_queue_json(struct json_writer *w, struct broker *b, struct str topic, int32_t queue);
 
 /* admin_topics.c */
 void op_update_and_create_topic(struct request *r);              /* 17 */

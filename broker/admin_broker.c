@@ -62,26 +62,17 @@ void op_update_broker_config(struct request *r)
 
 /* ---- 26 ---- */
 
-static void put_version(struct buf *out, struct data_version v)
-{
-    struct json_writer w;
-
-    jw_init(&w, out, false);
-    jw_object(&w);
-    jw_kint(&w, "counter", v.counter);
-    jw_kint(&w, "stateVersion", v.state_version);
-    jw_kint(&w, "timestamp", v.timestamp);
-    jw_object_end(&w);
-}
-
 void op_get_broker_config(struct request *r)
 {
     struct broker *b = broker_of(r);
+    struct data_version v = config_live_version(b);
     struct buf body = {0}, version = {0};
+    struct json_writer w;
     struct command out;
 
     conf_print(&broker_config_rows, broker_conf(b), &body);
-    put_version(&version, config_live_version(b));
+    jw_init(&w, &version, false);
+    data_version_json(&w, &v);
     if (buf_failed(&body) || buf_failed(&version)) {
         reply(r, RC_SYSTEM_BUSY, "no memory for the answer: try again");
     } else {
@@ -105,8 +96,7 @@ void op_get_broker_runtime_info(struct request *r)
 
     jw_init(&w, &body, false);
     jw_object(&w);
-    jw_key(&w, "table");
-    jw_object(&w);
+    jw_kobject(&w, "table");
     broker_runtime(broker_of(r), put_value, &w);
     jw_object_end(&w);
     jw_object_end(&w);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "broker/admin_page.h"
 #include "broker/clients.h"
 #include "broker/meta_json.h"
 #include "broker/offsets.h"
@@ -113,82 +114,29 @@ void op_delete_group(struct request *r)
 
 /* ---- asking: 201, 352 ---- */
 
-static int group_order(const void *a, const void *b)
-{
-    return strcmp((*(struct group *const *)a)->info.name, (*(struct group *const *)b)->info.name);
-}
+static const struct data_version *groups_version(const struct meta *m) { return &m->group_version; }
+static size_t groups_count(const struct meta *m) { return HASH_COUNT(m->groups[CONSUMER_GROUP]); }
 
-/* The groups in the order of their names, so that pages fit together. Under meta_read; NULL without memory. */
-static struct group **sorted_groups(struct meta *m, size_t *n)
+static void groups_list(const struct meta *m, struct named *out)
 {
-    struct group **all;
-    size_t i = 0;
-
-    *n = HASH_COUNT(m->groups[CONSUMER_GROUP]);
-    all = malloc((*n + 1) * sizeof(*all));
-    if (!all)
-        return NULL;
     for (struct group *g = m->groups[CONSUMER_GROUP]; g; g = g->hh.next)
-        all[i++] = g;
-    qsort(all, *n, sizeof(*all), group_order);
-    return all;
+        *out++ = (struct named){g->info.name, g};
 }
 
-/* SubscriptionGroupWrapper. The forbidden table is small and goes with every page. Under meta_read. */
-static int put_groups(struct request *r, struct json_writer *w, size_t *total, struct fault *f)
-{
-    struct meta *m = broker_of(r)->meta;
-    struct group **all = sorted_groups(m, total);
-    size_t first, n;
-    int rc;
+/* The forbidden table is small and goes with every page. */
+static void groups_before(struct json_writer *w, const struct meta *m) { forbidden_json(w, m->forbidden_json); }
 
-    if (!all)
-        return fault_errno(f, ENOMEM, "listing the groups");
-    rc = admin_page(r, "groupSeq", "maxGroupNum", &m->group_version, *total, &first, &n, f);
-    if (!rc) {
-        jw_object(w);
-        jw_key(w, "dataVersion");
-        data_version_json(w, &m->group_version);
-        forbidden_json(w, m->forbidden_json);
-        jw_key(w, "subscriptionGroupTable");
-        jw_object(w);
-        for (size_t i = first; i < first + n; i++) {
-            jw_key(w, all[i]->info.name);
-            group_json(w, all[i]);
-        }
-        jw_object_end(w);
-        jw_object_end(w);
-    }
-    free(all);
-    return rc;
-}
+static void groups_item(struct json_writer *w, const void *group) { group_json(w, group); }
 
 void op_get_all_group_config(struct request *r)
 {
-    struct broker *b = broker_of(r);
-    struct command out;
-    struct json_writer w;
-    struct buf body = {0};
-    struct fault f;
-    size_t total = 0;
-    char digits[21];
-    int rc;
+    static const struct paged groups = {        /* SubscriptionGroupWrapper */
+        .from = "groupSeq", .most = "maxGroupNum", .total = "totalGroupNum", .table = "subscriptionGroupTable",
+        .version = groups_version, .count = groups_count, .list = groups_list,
+        .before = groups_before, .item = groups_item,
+    };
 
-    jw_init(&w, &body, false);
-    meta_read(b->meta);
-    rc = put_groups(r, &w, &total, &f);
-    meta_done(b->meta);
-    if (rc) {
-        reply_fault(r, &f);
-    } else if (buf_failed(&body)) {
-        reply(r, RC_SYSTEM_BUSY, "no memory for the answer: try again");
-    } else {
-        reply_start(r, &out, RC_SUCCESS);
-        command_add_i64(&out, "totalGroupNum", (int64_t)total, digits);
-        out.body = buf_str(&body);
-        reply_send(r, &out);
-    }
-    buf_free(&body);
+    admin_reply_page(r, &groups);
 }
 
 struct group_header {
@@ -253,18 +201,13 @@ static bool put_queue_stats(struct json_writer *w, struct broker *b, struct str 
     if (committed > 0)
         time = store_time_at(b->store, q, committed - 1);
     jw_key_object(w);
-    jw_object(w);
-    jw_ktext(w, "brokerName", broker_conf(b)->broker_name);
-    jw_kint(w, "queueId", id);
-    jw_kstr(w, "topic", topic);
-    jw_object_end(w);
+    admin_queue_json(w, b, topic, id);
     jw_key_object_end(w);
     jw_object(w);
     jw_kint(w, "brokerOffset", max);
     jw_kint(w, "consumerOffset", committed);
     jw_kint(w, "lastTimestamp", time > 0 ? time : 0);
-    jw_kint(w, "pullOffset",
-            committed);     /* what is pulled and not yet committed only the client knows */
+    jw_kint(w, "pullOffset", committed);        /* what is pulled and not yet committed only the client knows */
     jw_object_end(w);
     return true;
 }
@@ -275,8 +218,7 @@ static void put_topic_stats(struct json_writer *w, struct broker *b, struct str 
         ;
 }
 
-static void count_subscription(void *arg, struct str topic, struct str type,
-                               struct str expression) { ++*(int *)arg; }
+static void count_subscription(void *arg, struct str topic, struct str type, struct str expression) { ++*(int *)arg; }
 
 /* Apache passes over a topic that a group which is online does not subscribe. */
 static bool is_left_out(struct broker *b, struct str group, struct str topic)
@@ -328,8 +270,7 @@ void op_get_consume_stats(struct request *r)
         return;
     jw_init(&w, &body, false);
     jw_object(&w);
-    jw_key(&w, "offsetTable");
-    jw_object(&w);
+    jw_kobject(&w, "offsetTable");
     put_all_stats(&w, broker_of(r), &h);
     jw_object_end(&w);
     jw_object_end(&w);

@@ -38,14 +38,12 @@ static const struct field search_fields[] = {
 };
 static const struct field queue_fields[] = {TOPIC_FIELD, QUEUE_FIELD};
 static const struct field reset_fields[] = {
-    FIELD("group", FIELD_STR, group, true, NULL), TOPIC_FIELD,
-        FIELD("queueId", FIELD_I32, queue_id, false, "-1"),
+    FIELD("group", FIELD_STR, group, true, NULL), TOPIC_FIELD, FIELD("queueId", FIELD_I32, queue_id, false, "-1"),
     FIELD("offset", FIELD_I64, offset, false, "-1"), FIELD("timestamp", FIELD_I64, timestamp, false, "-1"),
     FIELD("isForce", FIELD_BOOL, force, false, "false"),
 };
 static const struct field clone_fields[] = {
-    FIELD("srcGroup", FIELD_STR, group, true, NULL), FIELD("destGroup", FIELD_STR, filter_groups, true,
-                                                           NULL),
+    FIELD("srcGroup", FIELD_STR, group, true, NULL), FIELD("destGroup", FIELD_STR, filter_groups, true, NULL),
     FIELD("topic", FIELD_STR, topic, false, NULL), FIELD("offline", FIELD_BOOL, offline, false, "false"),
 };
 static const struct field span_fields[] = {TOPIC_FIELD, FIELD("group", FIELD_STR, group, true, NULL)};
@@ -226,15 +224,6 @@ static int32_t read_queues(struct broker *b, struct str topic)
     return n;
 }
 
-static void jw_queue(struct json_writer *w, struct broker *b, struct str topic, int32_t queue)
-{
-    jw_object(w);
-    jw_ktext(w, "brokerName", broker_conf(b)->broker_name);
-    jw_kint(w, "queueId", queue);
-    jw_kstr(w, "topic", topic);
-    jw_object_end(w);
-}
-
 /* timestamp and isForce are of the ways without useServerSideResetOffset, too: see offset_reset. */
 static struct reset_target reset_target_of(const struct offset_header *h)
 {
@@ -314,7 +303,7 @@ static void jw_time_span(struct json_writer *w, struct broker *b, const struct o
     jw_kint(w, "delayTime", committed < max && consumed > 0 && last > consumed ? last - consumed : 0);
     jw_kint(w, "maxTimeStamp", last);
     jw_key(w, "messageQueue");
-    jw_queue(w, b, h->topic, id);
+    admin_queue_json(w, b, h->topic, id);
     jw_kint(w, "minTimeStamp", first);
     jw_object_end(w);
 }
@@ -337,8 +326,7 @@ void op_query_consume_time_span(struct request *r)
     }
     jw_init(&w, &body, false);
     jw_object(&w);
-    jw_key(&w, "consumeTimeSpanSet");
-    jw_array(&w);
+    jw_karray(&w, "consumeTimeSpanSet");
     for (int32_t i = 0; i < n && (q = find_queue(b, h.topic, i, NULL)); i++)
         jw_time_span(&w, b, &h, q, i);
     jw_array_end(&w);
@@ -404,8 +392,7 @@ void op_query_correction_offset(struct request *r)
     offsets_each_group(b->offsets, h.topic, collect, &s);
     jw_init(&w, &body, false);
     jw_object(&w);
-    jw_key(&w, "correctionOffsets");
-    jw_object(&w);
+    jw_kobject(&w, "correctionOffsets");
     for (int32_t q = 0, n = read_queues(b, h.topic); q < n; q++) {
         int64_t least = INT64_MAX, mine = offsets_get(b->offsets, h.group, h.topic, q);
         for (struct name *g = s.groups; g; g = g->next) {

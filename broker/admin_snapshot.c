@@ -91,8 +91,7 @@ void op_list_snapshots(struct request *r)
         return;
     jw_init(&w, &body, false);
     jw_object(&w);
-    jw_key(&w, "snapshots");
-    jw_array(&w);
+    jw_karray(&w, "snapshots");
     for (uint32_t i = 0; broker_snapshot_at(b, i, &info) == 0; i++)
         put_info(&w, b, &info);
     jw_array_end(&w);

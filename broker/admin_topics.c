@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <stdlib.h>
 
+#include "broker/admin_page.h"
 #include "broker/attributes.h"
 #include "broker/meta.h"
 #include "broker/verbs.h"
@@ -166,100 +167,47 @@ void op_delete_topic(struct request *r)
 
 /* ---- asking: 21, 351, 202, 305 ---- */
 
-static void reply_topics(struct request *r, struct buf *body, size_t total)
-{
-    struct command out;
-    char digits[21];
-
-    if (buf_failed(body)) {
-        reply(r, RC_SYSTEM_BUSY, "no memory for the answer: try again");
-        return;
-    }
-    reply_start(r, &out, RC_SUCCESS);
-    command_add_i64(&out, "totalTopicNum", (int64_t)total, digits);
-    out.body = buf_str(body);
-    reply_send(r, &out);
-}
-
-static int topic_order(const void *a, const void *b)
-{
-    return strcmp((*(struct topic *const *)a)->info.name, (*(struct topic *const *)b)->info.name);
-}
-
-/* The topics in the order of their names, so that pages fit together. Under meta_read; NULL without memory. */
-static struct topic **sorted_topics(struct meta *m, size_t *n)
-{
-    struct topic **all;
-    size_t i = 0;
-
-    *n = HASH_COUNT(m->topics);
-    all = malloc((*n + 1) * sizeof(*all));
-    if (!all)
-        return NULL;
-    for (struct topic *t = m->topics; t; t = t->hh.next)
-        all[i++] = t;
-    qsort(all, *n, sizeof(*all), topic_order);
-    return all;
-}
-
 static void jw_empty(struct json_writer *w, const char *key)
 {
-    jw_key(w, key);
-    jw_object(w);
+    jw_kobject(w, key);
     jw_object_end(w);
 }
 
-/* TopicConfigAndMappingSerializeWrapper; there are no static topics here, so nothing is mapped. Under meta_read. */
-static int put_topics(struct request *r, struct json_writer *w, size_t *total, struct fault *f)
+static const struct data_version *topics_version(const struct meta *m) { return &m->topic_version; }
+static size_t topics_count(const struct meta *m) { return HASH_COUNT(m->topics); }
+
+static void topics_list(const struct meta *m, struct named *out)
+{
+    for (struct topic *t = m->topics; t; t = t->hh.next)
+        *out++ = (struct named){t->info.name, t};
+}
+
+static void topics_before(struct json_writer *w, const struct meta *m)
 {
     static const struct data_version never = {0};
-    struct meta *m = broker_of(r)->meta;
-    struct topic **all = sorted_topics(m, total);
-    size_t first, n;
-    int rc;
 
-    if (!all)
-        return fault_errno(f, ENOMEM, "listing the topics");
-    rc = admin_page(r, "topicSeq", "maxTopicNum", &m->topic_version, *total, &first, &n, f);
-    if (!rc) {
-        jw_object(w);
-        jw_key(w, "dataVersion");
-        data_version_json(w, &m->topic_version);
-        jw_key(w, "mappingDataVersion");
-        data_version_json(w, &never);
-        jw_key(w, "topicConfigTable");
-        jw_object(w);
-        for (size_t i = first; i < first + n; i++) {
-            jw_key(w, all[i]->info.name);
-            topic_json(w, all[i]);
-        }
-        jw_object_end(w);
-        jw_empty(w, "topicQueueMappingDetailMap");
-        jw_empty(w, "topicQueueMappingInfoMap");
-        jw_object_end(w);
-    }
-    free(all);
-    return rc;
+    jw_key(w, "mappingDataVersion");
+    data_version_json(w, &never);
+}
+
+static void topics_item(struct json_writer *w, const void *topic) { topic_json(w, topic); }
+
+/* There are no static topics here. */
+static void topics_after(struct json_writer *w)
+{
+    jw_empty(w, "topicQueueMappingDetailMap");
+    jw_empty(w, "topicQueueMappingInfoMap");
 }
 
 void op_get_all_topic_config(struct request *r)
 {
-    struct meta *m = broker_of(r)->meta;
-    struct json_writer w;
-    struct buf body = {0};
-    struct fault f;
-    size_t total = 0;
-    int rc;
+    static const struct paged topics = {        /* TopicConfigAndMappingSerializeWrapper */
+        .from = "topicSeq", .most = "maxTopicNum", .total = "totalTopicNum", .table = "topicConfigTable",
+        .version = topics_version, .count = topics_count, .list = topics_list,
+        .before = topics_before, .item = topics_item, .after = topics_after,
+    };
 
-    jw_init(&w, &body, false);
-    meta_read(m);
-    rc = put_topics(r, &w, &total, &f);
-    meta_done(m);
-    if (rc)
-        reply_fault(r, &f);
-    else
-        reply_topics(r, &body, total);
-    buf_free(&body);
+    admin_reply_page(r, &topics);
 }
 
 void op_get_topic_config(struct request *r)
@@ -290,11 +238,7 @@ static void jw_topic_offset(struct json_writer *w, struct broker *b, struct str 
                             const struct queue_info *q)
 {
     jw_key_object(w);
-    jw_object(w);
-    jw_ktext(w, "brokerName", broker_conf(b)->broker_name);
-    jw_kint(w, "queueId", id);
-    jw_kstr(w, "topic", topic);
-    jw_object_end(w);
+    admin_queue_json(w, b, topic, id);
     jw_key_object_end(w);
     jw_object(w);
     jw_kint(w, "lastUpdateTimestamp", q->last_time);
@@ -321,8 +265,7 @@ void op_get_topic_stats_info(struct request *r)
     }
     jw_init(&w, &body, false);
     jw_object(&w);
-    jw_key(&w, "offsetTable");
-    jw_object(&w);
+    jw_kobject(&w, "offsetTable");
     for (int32_t i = 0; broker_queue_get(b, h.topic, i, &q) == 0; i++)
         jw_topic_offset(&w, b, h.topic, i, &q);
     jw_object_end(&w);
@@ -339,8 +282,7 @@ void op_get_system_topic_list(struct request *r)
 
     jw_init(&w, &body, false);
     jw_object(&w);
-    jw_key(&w, "topicList");
-    jw_array(&w);
+    jw_karray(&w, "topicList");
     meta_read(m);
     HASH_ITER(hh, m->topics, t, next)
         if (t->info.system)

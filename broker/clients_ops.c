@@ -28,37 +28,57 @@ static const struct field topic_fields[] = {
     {"topic", FIELD_STR, offsetof(struct group_header, topic), true, NULL},
 };
 
-void op_get_consumer_list_by_group(struct request *r)
+/* ---- of one group that is online ---- */
+
+/* What is asked of it, and what is answered when it is not. */
+struct online {
+    enum group_kind kind;
+    const struct field *group_field;
+    void (*write)(struct json_writer *w, struct client_group *g);       /* under the clients' lock */
+    int rc;
+    const char *before, *after;          /* the remark around the group's name */
+};
+
+static void answer_online(struct request *r, const struct online *o)
 {
     struct clients *cl = broker_of(r)->clients;
     struct group_header h;
     struct client_group *g;
-    struct member *m, *next;
     struct json_writer w;
     struct buf body = {0};
 
-    if (!REQUEST_FIELDS(r, consumer_group_fields, &h))
+    if (!request_fields(r, o->group_field, 1, &h, sizeof(h)))
         return;
     pthread_mutex_lock(&cl->lock);
-    g = clients_group(cl, CONSUMER_GROUP, h.group);
+    g = clients_group(cl, o->kind, h.group);
     if (g) {
         jw_init(&w, &body, false);
         jw_object(&w);
-        jw_key(&w, "consumerIdList");
-        jw_array(&w);
-        HASH_ITER(hh, g->members, m, next)
-            jw_text(&w, m->id);
-        jw_array_end(&w);
+        o->write(&w, g);
         jw_object_end(&w);
     }
     pthread_mutex_unlock(&cl->lock);
     if (g)
         admin_reply_json(r, &body);
     else
-        reply(r, RC_SYSTEM_ERROR, "no consumer of group %.*s is online", STR_ARG(h.group));
+        reply(r, o->rc, "%s%.*s%s", o->before, STR_ARG(h.group), o->after);
 }
 
-/* ---- connection lists ---- */
+static void write_client_ids(struct json_writer *w, struct client_group *g)
+{
+    struct member *m, *next;
+
+    jw_karray(w, "consumerIdList");
+    HASH_ITER(hh, g->members, m, next)
+        jw_text(w, m->id);
+    jw_array_end(w);
+}
+
+void op_get_consumer_list_by_group(struct request *r)
+{
+    answer_online(r, &(struct online){CONSUMER_GROUP, consumer_group_fields, write_client_ids, RC_SYSTEM_ERROR,
+                                      "no consumer of group ", " is online"});
+}
 
 static void jw_connection(struct json_writer *w, const struct member *m)
 {
@@ -74,8 +94,7 @@ static void jw_connections(struct json_writer *w, struct client_group *g)
 {
     struct member *m, *next;
 
-    jw_key(w, "connectionSet");
-    jw_array(w);
+    jw_karray(w, "connectionSet");
     HASH_ITER(hh, g->members, m, next)
         jw_connection(w, m);
     jw_array_end(w);
@@ -84,8 +103,7 @@ static void jw_connections(struct json_writer *w, struct client_group *g)
 /* The tags of "A || B" as Apache's SubscriptionData carries them: names, or their hash codes. */
 static void jw_tags(struct json_writer *w, const char *key, const char *expression, bool codes)
 {
-    jw_key(w, key);
-    jw_array(w);
+    jw_karray(w, key);
     while (expression && strcmp(expression, "*") != 0 && *expression) {
         const char *bar = strstr(expression, "||");
         struct str tag = str_trim(str_n(expression, bar ? (size_t)(bar - expression) : strlen(expression)));
@@ -113,72 +131,35 @@ static void jw_subscription(struct json_writer *w, const struct client_subscript
     jw_object_end(w);
 }
 
-static void jw_consumer_connection(struct json_writer *w, struct client_group *g)
+static void write_consumer_connection(struct json_writer *w, struct client_group *g)
 {
     struct client_subscription *s, *next;
 
-    jw_object(w);
     jw_connections(w, g);
     jw_ktext(w, "consumeFromWhere", g->consume_from_where);
     jw_ktext(w, "consumeType", g->consume_type);
     jw_ktext(w, "messageModel", g->message_model);
-    jw_key(w, "subscriptionTable");
-    jw_object(w);
+    jw_kobject(w, "subscriptionTable");
     HASH_ITER(hh, g->subscriptions, s, next) {
         jw_key(w, s->topic);
         jw_subscription(w, s);
     }
     jw_object_end(w);
-    jw_object_end(w);
 }
 
 void op_get_consumer_connection_list(struct request *r)
 {
-    struct clients *cl = broker_of(r)->clients;
-    struct group_header h;
-    struct client_group *g;
-    struct json_writer w;
-    struct buf body = {0};
-
-    if (!REQUEST_FIELDS(r, consumer_group_fields, &h))
-        return;
-    pthread_mutex_lock(&cl->lock);
-    g = clients_group(cl, CONSUMER_GROUP, h.group);
-    if (g) {
-        jw_init(&w, &body, false);
-        jw_consumer_connection(&w, g);
-    }
-    pthread_mutex_unlock(&cl->lock);
-    if (g)
-        admin_reply_json(r, &body);
-    else
-        reply(r, RC_CONSUMER_NOT_ONLINE, "the consumer group[%.*s] not online", STR_ARG(h.group));
+    answer_online(r, &(struct online){CONSUMER_GROUP, consumer_group_fields, write_consumer_connection,
+                                      RC_CONSUMER_NOT_ONLINE, "the consumer group[", "] not online"});
 }
 
 void op_get_producer_connection_list(struct request *r)
 {
-    struct clients *cl = broker_of(r)->clients;
-    struct group_header h;
-    struct client_group *g;
-    struct json_writer w;
-    struct buf body = {0};
-
-    if (!REQUEST_FIELDS(r, producer_group_fields, &h))
-        return;
-    pthread_mutex_lock(&cl->lock);
-    g = clients_group(cl, PRODUCER_GROUP, h.group);
-    if (g) {
-        jw_init(&w, &body, false);
-        jw_object(&w);
-        jw_connections(&w, g);
-        jw_object_end(&w);
-    }
-    pthread_mutex_unlock(&cl->lock);
-    if (g)
-        admin_reply_json(r, &body);
-    else
-        reply(r, RC_SYSTEM_ERROR, "the producer group[%.*s] is not online", STR_ARG(h.group));
+    answer_online(r, &(struct online){PRODUCER_GROUP, producer_group_fields, jw_connections, RC_SYSTEM_ERROR,
+                                      "the producer group[", "] is not online"});
 }
+
+/* ---- of all ---- */
 
 void op_get_all_producer_info(struct request *r)
 {
@@ -190,12 +171,10 @@ void op_get_all_producer_info(struct request *r)
 
     jw_init(&w, &body, false);
     jw_object(&w);
-    jw_key(&w, "data");
-    jw_object(&w);
+    jw_kobject(&w, "data");
     pthread_mutex_lock(&cl->lock);
     HASH_ITER(hh, cl->groups[PRODUCER_GROUP], g, next_g) {
-        jw_key(&w, g->name);
-        jw_array(&w);
+        jw_karray(&w, g->name);
         HASH_ITER(hh, g->members, m, next) {
             jw_object(&w);
             jw_ktext(&w, "clientId", m->id);
@@ -254,8 +233,7 @@ void op_query_topics_by_consumer(struct request *r)
         return;
     jw_init(&w, &body, false);
     jw_object(&w);
-    jw_key(&w, "topicList");
-    jw_array(&w);
+    jw_karray(&w, "topicList");
     for (uint32_t i = 0; offsets_topic_at(broker_of(r)->offsets, h.group, i, topic) == 0; i++)
         jw_text(&w, topic);
     jw_array_end(&w);
@@ -306,8 +284,7 @@ void op_query_topic_consume_by_who(struct request *r)
     arena_init(&set.a, (size_t)16 << 20);
     jw_init(&w, &body, false);
     jw_object(&w);
-    jw_key(&w, "groupList");
-    jw_array(&w);
+    jw_karray(&w, "groupList");
     clients_each_group_of(b->clients, h.topic, name_add, &set);
     offsets_each_group(b->offsets, h.topic, name_add, &set);
     jw_array_end(&w);

@@ -141,8 +141,7 @@ static void put_properties(struct json_writer *w, struct str properties)
     struct str name, value;
     size_t pos = 0;
 
-    jw_key(w, "properties");
-    jw_object(w);
+    jw_kobject(w, "properties");
     while (prop_next(properties, &pos, &name, &value)) {
         jw_key_str(w, name);
         jw_str(w, value);

@@ -29,8 +29,7 @@ void data_version_read(const struct json *j, struct data_version *v)
 
 void attributes_json(struct json_writer *w, const struct attribute *list)
 {
-    jw_key(w, "attributes");
-    jw_object(w);
+    jw_kobject(w, "attributes");
     for (; list; list = list->next)
         jw_ktext(w, list->key, list->value);
     jw_object_end(w);
@@ -118,8 +117,7 @@ void meta_encode_topics(struct meta *m, struct buf *out)
     jw_object(&w);
     jw_key(&w, "dataVersion");
     data_version_json(&w, &m->topic_version);
-    jw_key(&w, "topicConfigTable");
-    jw_object(&w);
+    jw_kobject(&w, "topicConfigTable");
     for (struct topic *t = m->topics; t; t = t->hh.next) {
         jw_key(&w, t->info.name);
         topic_json(&w, t);

@@ -37,8 +37,7 @@ static void write_bindings(struct json_writer *w, const void *obj, const struct 
 
     if (!g->bindings)
         return;         /* Apache's null set is not written */
-    jw_key(w, "subscriptionDataSet");
-    jw_array(w);
+    jw_karray(w, "subscriptionDataSet");
     for (const struct binding *b = g->bindings; b; b = b->hh.next) {
         jw_object(w);
         jw_ktext(w, "expression", b->sql ? b->info.filter + strlen("sql: ") : b->info.filter);
@@ -129,8 +128,7 @@ static void encode(struct meta *m, enum group_kind kind, struct buf *out)
     data_version_json(&w, version_of(m, kind));
     if (kind == CONSUMER_GROUP)
         forbidden_json(&w, m->forbidden_json);
-    jw_key(&w, files[kind].table);
-    jw_object(&w);
+    jw_kobject(&w, files[kind].table);
     for (struct group *g = m->groups[kind]; g; g = g->hh.next) {
         jw_key(&w, g->info.name);
         group_json(&w, g);

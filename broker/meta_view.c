@@ -93,21 +93,6 @@ int broker_group_next(struct broker *b, enum group_kind kind, uint32_t after, st
     return g ? 0 : -ENOENT;
 }
 
-int broker_binding_get(struct broker *b, enum group_kind kind, struct str group, struct str topic,
-                       struct binding_info *out)
-{
-    struct group *g;
-    struct binding *bind;
-
-    meta_read(b->meta);
-    g = meta_group(b->meta, kind, group);
-    bind = g ? group_binding(g, topic) : NULL;
-    if (bind)
-        *out = bind->info;
-    meta_done(b->meta);
-    return bind ? 0 : -ENOENT;
-}
-
 /* The smallest id past `after`: undone unbinds put bindings back at the hash's end, so its order is not the ids'. */
 static struct binding *next_binding(struct group *g, uint32_t after)
 {
@@ -119,17 +104,31 @@ static struct binding *next_binding(struct group *g, uint32_t after)
     return best;
 }
 
-int broker_binding_next(struct broker *b, enum group_kind kind, struct str group, uint32_t after,
-                        struct binding_info *out)
+/* The binding to a topic, or, without one (NULL), the next past an id. */
+static int show_binding(struct broker *b, enum group_kind kind, struct str group, const struct str *topic,
+                        uint32_t after, struct binding_info *out)
 {
+    struct binding *bind = NULL;
     struct group *g;
-    struct binding *bind;
 
     meta_read(b->meta);
     g = meta_group(b->meta, kind, group);
-    bind = g ? next_binding(g, after) : NULL;
+    if (g)
+        bind = topic ? group_binding(g, *topic) : next_binding(g, after);
     if (bind)
         *out = bind->info;
     meta_done(b->meta);
     return bind ? 0 : -ENOENT;
+}
+
+int broker_binding_get(struct broker *b, enum group_kind kind, struct str group, struct str topic,
+                       struct binding_info *out)
+{
+    return show_binding(b, kind, group, &topic, 0, out);
+}
+
+int broker_binding_next(struct broker *b, enum group_kind kind, struct str group, uint32_t after,
+                        struct binding_info *out)
+{
+    return show_binding(b, kind, group, NULL, after, out);
 }

@@ -22,11 +22,9 @@ static void put_version(struct json_writer *w, struct offsets *o)
 /* Derived from the rest and ignored when read; Apache writes it, so its readers may look for it. */
 static void put_group_topics(struct json_writer *w, struct offsets *o)
 {
-    jw_key(w, "groupTopicMap");
-    jw_object(w);
+    jw_kobject(w, "groupTopicMap");
     for (struct group_offsets *g = o->groups; g; g = g->hh.next) {
-        jw_key(w, g->group);
-        jw_array(w);
+        jw_karray(w, g->group);
         for (struct topic_offsets *t = g->topics; t; t = t->hh.next)
             jw_text(w, t->topic);
         jw_array_end(w);
@@ -61,8 +59,7 @@ void offsets_encode(struct offsets *o, struct buf *out, bool pretty)
     jw_object(&w);
     put_version(&w, o);
     put_group_topics(&w, o);
-    jw_key(&w, "offsetTable");
-    jw_object(&w);
+    jw_kobject(&w, "offsetTable");
     for (struct group_offsets *g = o->groups; g; g = g->hh.next)
         for (struct topic_offsets *t = g->topics; t; t = t->hh.next)
             put_topic(&w, g->group, t, &key);

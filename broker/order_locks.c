@@ -174,8 +174,7 @@ static void lock_all(struct request *r, const struct json *root, struct str grou
 
     jw_init(&w, &body, false);
     jw_object(&w);
-    jw_key(&w, "lockOKMQSet");
-    jw_array(&w);
+    jw_karray(&w, "lockOKMQSet");
     pthread_mutex_lock(&l->mutex);
     json_each(q, json_member(root, "mqSet")) {
         struct str topic = json_str(q, "topic");

@@ -17,8 +17,7 @@ static int32_t shown_perm(const struct topic *t, int permission)
 
 static void write_version(struct json_writer *w, const char *key, const struct data_version *v)
 {
-    jw_key(w, key);
-    jw_object(w);
+    jw_kobject(w, key);
     jw_kint(w, "counter", v->counter);
     jw_kint(w, "stateVersion", v->state_version);
     jw_kint(w, "timestamp", v->timestamp);
@@ -57,15 +56,12 @@ static void body_open(struct json_writer *w, const struct data_version *v)
     static const struct data_version no_mappings;
 
     jw_object(w);
-    jw_key(w, "filterServerList");
-    jw_array(w);
+    jw_karray(w, "filterServerList");
     jw_array_end(w);
-    jw_key(w, "topicConfigSerializeWrapper");
-    jw_object(w);
+    jw_kobject(w, "topicConfigSerializeWrapper");
     write_version(w, "dataVersion", v);
     write_version(w, "mappingDataVersion", &no_mappings);
-    jw_key(w, "topicConfigTable");
-    jw_object(w);
+    jw_kobject(w, "topicConfigTable");
 }
 
 static void body_end(struct json_writer *w)
@@ -74,8 +70,7 @@ static void body_end(struct json_writer *w)
 
     jw_object_end(w);
     for (size_t i = 0; i < sizeof(empty) / sizeof(empty[0]); i++) {
-        jw_key(w, empty[i]);
-        jw_object(w);
+        jw_kobject(w, empty[i]);
         jw_object_end(w);
     }
     jw_object_end(w);
@@ -156,8 +151,7 @@ int body_single(struct meta *m, int permission, const char *broker_name, struct 
 
     jw_init(&w, out, false);
     jw_object(&w);
-    jw_key(&w, "queueDatas");
-    jw_array(&w);
+    jw_karray(&w, "queueDatas");
     jw_object(&w);
     jw_ktext(&w, "brokerName", broker_name);
     meta_read(m);
@@ -180,11 +174,7 @@ int body_version(struct meta *m, struct buf *out)
     struct json_writer w;
 
     jw_init(&w, out, false);
-    jw_object(&w);
-    jw_kint(&w, "counter", v.counter);
-    jw_kint(&w, "stateVersion", v.state_version);
-    jw_kint(&w, "timestamp", v.timestamp);
-    jw_object_end(&w);
+    data_version_json(&w, &v);
     return buf_failed(out) ? -ENOMEM : 0;
 }
 

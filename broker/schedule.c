@@ -391,8 +391,7 @@ static void encode_table(const struct schedule *s, struct buf *out, bool pretty)
     jw_object(&w);
     jw_key(&w, "dataVersion");
     data_version_json(&w, &s->version);
-    jw_key(&w, "offsetTable");
-    jw_object(&w);
+    jw_kobject(&w, "offsetTable");
     for (int level = 1; level <= STORE_DELAY_LEVELS_MAX; level++) {
         if (!s->known[level])
             continue;

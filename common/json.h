@@ -94,7 +94,9 @@ void jw_null(struct json_writer *w);
 /* Writes a parsed value again, as it was (unknown members kept across a rewrite). */
 void jw_value(struct json_writer *w, const struct json *v);
 
-/* key and value in one line. */
+/* key and value, or key and the value's beginning, in one line. */
+static inline void jw_kobject(struct json_writer *w, const char *k) { jw_key(w, k); jw_object(w); }
+static inline void jw_karray(struct json_writer *w, const char *k) { jw_key(w, k); jw_array(w); }
 static inline void jw_kstr(struct json_writer *w, const char *k, struct str v) { jw_key(w, k); jw_str(w, v); }
 static inline void jw_ktext(struct json_writer *w, const char *k, const char *v) { jw_key(w, k); jw_text(w, v); }
 static inline void jw_kint(struct json_writer *w, const char *k, int64_t v) { jw_key(w, k); jw_int(w, v); }

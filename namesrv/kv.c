@@ -121,8 +121,7 @@ static void encode(const struct kv *kv, struct buf *out)
 
     jw_init(&w, out, false);
     jw_object(&w);
-    jw_key(&w, "configTable");
-    jw_object(&w);
+    jw_kobject(&w, "configTable");
     for (size_t i = 0; i < kv->n; i++) {
         const struct entry *e = kv->entries[i];
         if (!space || strcmp(space, e->space)) {
@@ -409,8 +408,7 @@ int kv_space_json(struct kv *kv, struct str space, struct buf *out)
     }
     jw_init(&w, out, false);
     jw_object(&w);
-    jw_key(&w, "table");
-    jw_object(&w);
+    jw_kobject(&w, "table");
     for (i = start; i < kv->n && str_is(space, kv->entries[i]->space); i++)
         if (kv->entries[i]->key[0]) {
             jw_key_str(&w, str_of(kv->entries[i]->key));

@@ -14,8 +14,7 @@
 
 static void write_addrs(struct json_writer *w, const struct brokers *b, bool acting)
 {
-    jw_key(w, "brokerAddrs");
-    jw_object(w);
+    jw_kobject(w, "brokerAddrs");
     for (const struct member *m = b->members; m; m = m->next) {
         jw_key_int(w, acting && m == b->members ? 0 : m->id);
         jw_text(w, m->addr);
@@ -54,8 +53,7 @@ static bool in_zone(const struct route_wish *w, const struct queues *q)
 
 static void write_filters(struct json_writer *w, const struct route_wish *wish, const struct routed *t)
 {
-    jw_key(w, "filterServerTable");
-    jw_object(w);
+    jw_kobject(w, "filterServerTable");
     for (uint32_t i = 0; i < t->n; i++) {
         if (!in_zone(wish, &t->queues[i]))
             continue;
@@ -74,8 +72,7 @@ static void write_filters(struct json_writer *w, const struct route_wish *wish, 
 
 static void write_queues(struct json_writer *w, const struct route_wish *wish, const struct routed *t)
 {
-    jw_key(w, "queueDatas");
-    jw_array(w);
+    jw_karray(w, "queueDatas");
     for (uint32_t i = 0; i < t->n; i++) {
         const struct queues *q = &t->queues[i];
         if (!in_zone(wish, q))
@@ -93,8 +90,7 @@ static void write_queues(struct json_writer *w, const struct route_wish *wish, c
 
 static void write_mappings(struct json_writer *w, const struct routed *t)
 {
-    jw_key(w, "topicQueueMappingByBroker");
-    jw_object(w);
+    jw_kobject(w, "topicQueueMappingByBroker");
     for (const struct mapping *m = t->mappings; m; m = m->next) {
         struct arena a;
         struct json *v;
@@ -111,8 +107,7 @@ static void write_mappings(struct json_writer *w, const struct routed *t)
 static void write_route(struct json_writer *w, const struct route_wish *wish, const struct routed *t)
 {
     jw_object(w);
-    jw_key(w, "brokerDatas");
-    jw_array(w);
+    jw_karray(w, "brokerDatas");
     for (uint32_t i = 0; i < t->n; i++)
         if (in_zone(wish, &t->queues[i]))
             write_broker(w, t->queues[i].broker, acts(wish, &t->queues[i]));
@@ -193,15 +188,13 @@ void routes_json_clusters(struct routes *r, struct buf *out)
     routes_read(r);
     clusters = clusters_of(r, &n);
     jw_object(&w);
-    jw_key(&w, "brokerAddrTable");
-    jw_object(&w);
+    jw_kobject(&w, "brokerAddrTable");
     for (const struct brokers *b = r->brokers; b; b = b->hh.next) {
         jw_key_str(&w, str_of(b->name));
         write_broker(&w, b, false);
     }
     jw_object_end(&w);
-    jw_key(&w, "clusterAddrTable");
-    jw_object(&w);
+    jw_kobject(&w, "clusterAddrTable");
     for (size_t i = 0; i < n; i++) {
         jw_key_str(&w, str_of(clusters[i]));
         jw_array(&w);
@@ -221,15 +214,13 @@ void routes_json_member_group(struct routes *r, struct str cluster, struct str n
 
     jw_init(&w, out, false);
     jw_object(&w);
-    jw_key(&w, "brokerMemberGroup");
-    jw_object(&w);
+    jw_kobject(&w, "brokerMemberGroup");
     routes_read(r);
     b = brokers_find(r, name);
     if (b) {
         write_addrs(&w, b, false);
     } else {
-        jw_key(&w, "brokerAddrs");
-        jw_object(&w);
+        jw_kobject(&w, "brokerAddrs");
         jw_object_end(&w);
     }
     routes_done(r);
@@ -254,8 +245,7 @@ void routes_json_system_topics(struct routes *r, struct buf *out)
     jw_object(&w);
     if (r->brokers && r->brokers->members)
         jw_ktext(&w, "brokerAddr", r->brokers->members->addr);
-    jw_key(&w, "topicList");
-    jw_array(&w);
+    jw_karray(&w, "topicList");
     for (size_t i = 0; i < n; i++)
         jw_text(&w, clusters[i]);
     for (const struct brokers *b = r->brokers; b; b = b->hh.next) {
@@ -299,8 +289,7 @@ void routes_json_topics(struct routes *r, enum topic_list which, struct str clus
 
     jw_init(&w, out, false);
     jw_object(&w);
-    jw_key(&w, "topicList");
-    jw_array(&w);
+    jw_karray(&w, "topicList");
     routes_read(r);
     for (const struct routed *t = r->topics; t; t = t->hh.next)
         if (listed(t, which, cluster))

@@ -87,8 +87,7 @@ static int note_offset(struct job *j, struct str group, struct str topic, int qu
         return rc;
     jw_init(&w, &j->offsets, false);
     jw_object(&w);
-    jw_key(&w, "offset");
-    jw_object(&w);
+    jw_kobject(&w, "offset");
     jw_kstr(&w, "group", group);
     jw_kint(&w, "offset", offset);
     jw_kint(&w, "queue", queue);
@@ -109,8 +108,7 @@ static int put_message(struct job *j, const struct message *m)
     base64_put(&properties, m->properties);
     jw_init(&w, &j->line, false);
     jw_object(&w);
-    jw_key(&w, "message");
-    jw_object(&w);
+    jw_kobject(&w, "message");
     jw_kstr(&w, "body", buf_str(&body));
     jw_kint(&w, "born", m->born_timestamp);
     jw_kint(&w, "flag", m->flag);
