@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
+#include <time.h>
 
 #include "common/be.h"
 
@@ -211,6 +212,18 @@ void buf_i64(struct buf *b, int64_t v)
 {
     char tmp[21];
     buf_put(b, tmp, fmt_i64(tmp, v));
+}
+
+void buf_time(struct buf *b, int64_t ms)
+{
+    time_t s = (time_t)(ms / 1000);
+    struct tm tm;
+    char text[32];
+
+    if (ms <= 0 || !localtime_r(&s, &tm) || !strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &tm))
+        buf_putc(b, '-');
+    else
+        buf_printf(b, "%s.%03d", text, (int)(ms % 1000));
 }
 
 void buf_be16(struct buf *b, uint16_t v)

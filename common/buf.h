@@ -66,6 +66,7 @@ void buf_puts(struct buf *b, const char *z);
 static inline void buf_put_str(struct buf *b, struct str s) { buf_put(b, s.p, s.n); }
 static inline void buf_putc(struct buf *b, char c) { buf_put(b, &c, 1); }
 void buf_i64(struct buf *b, int64_t v);             /* decimal text */
+void buf_time(struct buf *b, int64_t ms);           /* local time, 2026-11-21T11:06:00.123; "-" for 0 and before */
 void buf_be16(struct buf *b, uint16_t v);
 void buf_be32(struct buf *b, uint32_t v);
 void buf_be64(struct buf *b, uint64_t v);

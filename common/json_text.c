@@ -184,8 +184,7 @@ static char *put_escape(char *w, unsigned char c, char letter)
     return w;
 }
 
-/* Bytes of the well-formed UTF-8 sequence at p (first byte not ASCII), or 0. */
-static size_t utf8_length(const unsigned char *p, size_t left)
+size_t utf8_length(const unsigned char *p, size_t left)
 {
     unsigned char c = p[0], least = 0x80, most = 0xBF;
     size_t n = c >= 0xC2 && c <= 0xDF ? 2 : c >= 0xE0 && c <= 0xEF ? 3 : c >= 0xF0 && c <= 0xF4 ? 4 : 0;

@@ -65,6 +65,9 @@ static inline char *json_unquote_plain(char *p, char *end, struct str *out)
  * are escaped, non-ASCII is left raw, each byte of invalid UTF-8 becomes U+FFFD. */
 char *json_escape_to(char *dst, struct str s);
 
+/* Bytes of the well-formed UTF-8 sequence at p (first byte not ASCII), or 0. */
+size_t utf8_length(const unsigned char *p, size_t left);
+
 /* Appends s with quotes around. */
 void json_quote(struct buf *out, struct str s);
 

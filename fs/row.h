@@ -96,8 +96,6 @@ int at_name(struct at *a, struct str name);          /* a->name; -ENOENT when no
 int value_number(struct str value, int32_t *out, struct fault *f);
 int value_truth(struct str value, int32_t *out, struct fault *f);
 
-/* "2026-11-20T10:00:00.123" in local time, "-" for 0. */
-void put_time(struct buf *out, int64_t ms);
 void put_yes(struct buf *out, bool yes);             /* "true" or "false" */
 
 /* Aligned columns with a header line. Cells are copied; a blank or empty cell is shown as "-". */

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 #include "common/remoting/codes.h"
 
 /* Names at the root that no topic can have; some are for parts to come. */
@@ -168,18 +167,6 @@ int value_truth(struct str value, int32_t *out, struct fault *f)
 
 /* ---- text ---- */
 
-void put_time(struct buf *out, int64_t ms)
-{
-    time_t s = (time_t)(ms / 1000);
-    struct tm tm;
-    char text[32];
-
-    if (ms <= 0 || !localtime_r(&s, &tm) || !strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &tm))
-        buf_putc(out, '-');
-    else
-        buf_printf(out, "%s.%03d", text, (int)(ms % 1000));
-}
-
 void put_yes(struct buf *out, bool yes) { buf_puts(out, yes ? "true" : "false"); }
 
 void table_start(struct table *t, int columns, const char *const *heads)
@@ -215,7 +202,7 @@ void table_time(struct table *t, int64_t ms)
 {
     struct buf b = {0};
 
-    put_time(&b, ms);
+    buf_time(&b, ms);
     table_put(t, buf_str(&b));
     buf_free(&b);
 }

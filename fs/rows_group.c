@@ -410,9 +410,9 @@ static int client_text(struct at *a, struct buf *out)
     client_line(out, "language", c->language);
     buf_printf(out, "%-14s %d\n", "version", (int)c->version);
     buf_printf(out, "%-14s ", "connected");
-    put_time(out, c->connected);
+    buf_time(out, c->connected);
     buf_printf(out, "\n%-14s ", "last_heartbeat");
-    put_time(out, c->last_heartbeat);
+    buf_time(out, c->last_heartbeat);
     buf_putc(out, '\n');
     client_line(out, "consume_type", c->consume_type);
     client_line(out, "model", c->message_model);

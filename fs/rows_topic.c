@@ -213,7 +213,7 @@ static int min_offset_text(struct at *a, struct buf *out)
 
 static int last_time_text(struct at *a, struct buf *out)
 {
-    put_time(out, a->q.last_time);
+    buf_time(out, a->q.last_time);
     return 0;
 }
 

@@ -190,12 +190,7 @@ int check_is_zero(int fd, int64_t at, int64_t size)
 
 static int check_checkpoint(struct check *c, const char *path, struct fault *f)
 {
-    static const struct {
-        const char *name;
-        bool is_time;
-    } fields[CHECKPOINT_FIELDS] = {{"physicMsgTimestamp", true}, {"logicsMsgTimestamp", true}, {"indexMsgTimestamp", true},
-                                   {"masterFlushedOffset", false}, {"confirmPhyOffset", false},
-                                   {"logicsPhysicalOffset", false}};
+    const struct checkpoint_field *fields = checkpoint_fields;
     int64_t findings = c->r->findings;
     struct buf b = {0};
     int rc = file_read(path, 1 << 20, &b);

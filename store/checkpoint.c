@@ -8,6 +8,11 @@
 #include "common/be.h"
 #include "common/file.h"
 
+const struct checkpoint_field checkpoint_fields[CHECKPOINT_FIELDS] = {
+    {"physicMsgTimestamp", true},   {"logicsMsgTimestamp", true}, {"indexMsgTimestamp", true},
+    {"masterFlushedOffset", false}, {"confirmPhyOffset", false},  {"logicsPhysicalOffset", false},
+};
+
 int checkpoint_read(const char *path, struct checkpoint *out, struct fault *f)
 {
     struct buf b = {0};

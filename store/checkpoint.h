@@ -3,6 +3,7 @@
 #ifndef STORE_CHECKPOINT_H
 #define STORE_CHECKPOINT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include "common/fault.h"
 
@@ -17,6 +18,13 @@ struct checkpoint {
     int64_t confirm_offset;      /* confirmPhyOffset */
     int64_t queue_offset;        /* logicsPhysicalOffset: all queues hold what the log has before it, on disk; 0: not known */
 };
+
+/* Their names, as Apache has them, in the order of the struct. */
+struct checkpoint_field {
+    const char *name;
+    bool is_time;                /* ms; else a log offset */
+};
+extern const struct checkpoint_field checkpoint_fields[CHECKPOINT_FIELDS];
 
 /* Missing or short files give zeros for what is missing. 0, or -errno with f filled. */
 int checkpoint_read(const char *path, struct checkpoint *out, struct fault *f);

@@ -16,6 +16,7 @@
 #include "common/json.h"
 #include "common/remoting/client.h"
 #include "store/export.h"
+#include "tools/admin/dump.h"
 #include "tools/admin/transfer.h"
 
 #define DEFAULT_BROKER "127.0.0.1:10911"
@@ -30,6 +31,9 @@ struct options {
     bool dry_run;
     int level, threads;
     bool quiet;
+    int64_t from, count;             /* of dump */
+    int32_t index_slots;
+    bool body;
     int n_words;
     char **words;                    /* behind the options */
 };
@@ -374,6 +378,20 @@ static int run_import(const struct options *o)
     return rc ? complain(&f) : EXIT_SUCCESS;
 }
 
+/* ---- dump ---- */
+
+static int run_dump(const struct options *o)
+{
+    struct dump_options d = {.files = o->words, .n_files = o->n_words, .from = o->from, .count = o->count,
+                             .index_slots = o->index_slots, .body = o->body, .quiet = o->quiet};
+
+    if (!o->n_words) {
+        fprintf(stderr, "mqadmin: dump FILE... [--from N] [--count N] [--body]\n");
+        return EXIT_FAILURE;
+    }
+    return dump_files(&d) ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
 /* ---- the program ---- */
 
 static const struct command_row {
@@ -386,6 +404,7 @@ static const struct command_row {
     {"import", run_import, "import FILE DIR                                 such a file into an empty directory"},
     {"export", run_export, "export FILE --topics A,B [--groups g1,g2]       chosen topics and groups, as JSON lines"},
     {"import", run_import, "import FILE [--dry-run]                         such a file into a running broker"},
+    {"dump", run_dump, "dump FILE... [--from N] [--count N] [--body]    any file of a store as text, a record a line"},
 };
 
 static void print_usage(FILE *out)
@@ -397,6 +416,10 @@ static void print_usage(FILE *out)
           "  -b, --broker HOST:PORT   the broker (" DEFAULT_BROKER "); for snapshots and whole stores on this host\n"
           "      --level N            zstd's level, 1 to 19 (1); 0: a plain tar\n"
           "      --threads N          threads that compress (one per core)\n"
+          "      --from N             dump: begin with that offset, unit or entry\n"
+          "      --count N            dump: at most so many lines\n"
+          "      --body               dump: messages with their bodies\n"
+          "      --index-slots N      dump: maxHashSlotNum, when an index file does not show it\n"
           "  -q, --quiet              say nothing but errors\n"
           "  -h, --help               this\n",
           out);
@@ -414,6 +437,14 @@ static int number_in(const char *text, int lo, int hi, int *out)
     return 0;
 }
 
+static int amount(const char *text, int64_t least, int64_t *out)
+{
+    if (str_i64(str_of(text), out) == 0 && *out >= least)
+        return 0;
+    fprintf(stderr, "mqadmin: \"%s\" is no number from %lld on\n", text, (long long)least);
+    return -EINVAL;
+}
+
 /* 0; 1: all is said and done; -EINVAL. */
 static int parse(int argc, char **argv, struct options *o)
 {
@@ -423,6 +454,8 @@ static int parse(int argc, char **argv, struct options *o)
         {"threads", required_argument, NULL, 't'}, {"quiet", no_argument, NULL, 'q'},
         {"topics", required_argument, NULL, 'T'}, {"groups", required_argument, NULL, 'G'},
         {"dry-run", no_argument, NULL, 'n'},      {"help", no_argument, NULL, 'h'},
+        {"from", required_argument, NULL, 'f'}, {"count", required_argument, NULL, 'c'},
+        {"body", no_argument, NULL, 'B'},       {"index-slots", required_argument, NULL, 'S'},
         {NULL, 0, NULL, 0},
     };
     int k, rc = 0;
@@ -438,6 +471,10 @@ static int parse(int argc, char **argv, struct options *o)
         case 'T': o->topics = optarg; break;
         case 'G': o->groups = optarg; break;
         case 'n': o->dry_run = true; break;
+        case 'f': rc = amount(optarg, 0, &o->from); break;
+        case 'c': rc = amount(optarg, 1, &o->count); break;
+        case 'B': o->body = true; break;
+        case 'S': rc = number_in(optarg, 1, INT32_MAX, &o->index_slots); break;
         case 'h': print_usage(stdout); return 1;
         default: print_usage(stderr); return -EINVAL;
         }
@@ -449,7 +486,7 @@ static int parse(int argc, char **argv, struct options *o)
 
 int main(int argc, char **argv)
 {
-    struct options o = {.broker = DEFAULT_BROKER, .level = DEFAULT_LEVEL};
+    struct options o = {.broker = DEFAULT_BROKER, .level = DEFAULT_LEVEL, .count = -1};
     int rc = parse(argc, argv, &o);
 
     if (rc)
