@@ -90,10 +90,25 @@ void broker_message_json(const struct message *m, struct buf *out);
 /* Appends a body that its producer packed with zlib as it was before. false, and nothing appended: not so packed, or broken. */
 bool broker_message_unpack(const struct message *m, struct buf *out);
 
-/* The newest messages, at most max, before a commit log offset (0: any), that have the word in KEYS or are of that unique id: each(arg, m), newest first,
- * until it says false; m is valid during the call. -ENOENT: there are none. May wait for the indexer and the disk. */
-int broker_messages_by_key(struct broker *b, struct str topic, struct str key, int64_t before, int32_t max,
+/* A key that is looked for: its text, or, when `is` is not NULL, its broker_key_hash and who says yes to it (taking no
+ * lock and no memory). */
+struct key_sought {
+    struct str text;
+    int32_t hash;
+    bool (*is)(void *arg, struct str key);
+    void *arg;
+};
+int32_t broker_key_hash(struct str topic, struct str key);       /* the index's, never negative; -ENOMEM */
+/* The newest messages, at most max, before a commit log offset (0: any), that have the word in KEYS or are of that
+ * unique id: each(arg, m), newest first, until it says false; m is valid during the call. -ENOENT: there are none. May
+ * wait for the indexer and the disk. */
+int broker_messages_by_key(struct broker *b, struct str topic, const struct key_sought *key, int64_t before, int32_t max,
                            bool (*each)(void *arg, const struct message *m), void *arg);
+/* The keys (words of KEYS) of the topic's newest messages, each once, newest first, until each() says false; time is the
+ * store time of the newest message with it. Only keys that the index has too, and only of the newest KEYS_LOOKED_MAX
+ * messages. 0 (also when there are none), -ENOENT: no such topic; -ENOMEM. May wait for the indexer and the disk. */
+#define KEYS_LOOKED_MAX 20000
+int broker_keys(struct broker *b, struct str topic, bool (*each)(void *arg, struct str key, int64_t time), void *arg);
 /* The message of that offset id or unique id, as broker_message_get gives it. -ENOENT. */
 int broker_message_by_id(struct broker *b, struct str id, struct message *out, struct store_result **hold);
 /* Queue offset of the first message stored at or after the time, written as for broker_offset_reset. -EINVAL: not a

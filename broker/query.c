@@ -80,16 +80,19 @@ static int split(const struct store_result *res, struct message *m)
     return n;
 }
 
-static int query(struct broker *b, struct str topic, struct str key, int64_t before, int32_t max, int wait_ms,
-                 struct store_result **out)
+static int query(struct broker *b, struct str topic, const struct key_sought *key, int64_t before, int32_t max,
+                 int wait_ms, struct store_result **out)
 {
-    struct store_query q = {.topic = topic, .key = key, .begin = 0, .end = INT64_MAX, .before = before,
+    struct store_query q = {.topic = topic, .key = key->text, .is_key = key->is, .is_key_arg = key->arg,
+                            .key_hash = key->hash, .begin = 0, .end = INT64_MAX, .before = before,
                             .max_messages = max, .max_bytes = INT64_MAX, .wait_ms = wait_ms};
 
     return store_query(b->store, &q, NULL, out);
 }
 
-int broker_messages_by_key(struct broker *b, struct str topic, struct str key, int64_t before, int32_t max,
+int32_t broker_key_hash(struct str topic, struct str key) { return store_key_hash(topic, key); }
+
+int broker_messages_by_key(struct broker *b, struct str topic, const struct key_sought *key, int64_t before, int32_t max,
                            bool (*each)(void *arg, const struct message *m), void *arg)
 {
     struct store_result *res;
@@ -137,11 +140,12 @@ static int by_offset_id(struct broker *b, struct str id, struct message *out, st
 /* A unique id does not say in which topic to look, and the index is by topic: one look for each. */
 static int by_unique_id(struct broker *b, struct str id, struct message *out, struct store_result **hold)
 {
+    const struct key_sought key = {.text = id};
     struct topic_info *t = malloc(sizeof(*t));
     int wait_ms = WAIT_MS, rc = t ? -ENOENT : -ENOMEM;
 
     for (uint32_t after = 0; rc == -ENOENT && broker_topic_next(b, after, t) == 0; after = t->id) {
-        int failed = query(b, str_of(t->name), id, 0, 1, wait_ms, hold);
+        int failed = query(b, str_of(t->name), &key, 0, 1, wait_ms, hold);
         wait_ms = 0;
         if (failed) {
             rc = failed;

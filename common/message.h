@@ -89,6 +89,8 @@ bool prop_next(struct str properties, size_t *pos, struct str *name, struct str 
 
 /* The next word of a KEYS text, which is cut off it; empty between two blanks. */
 struct str message_next_key(struct str *keys);
+/* Does is(arg, key) say yes to a word of KEYS, or to the unique id? */
+bool message_any_key(const struct message *m, bool (*is)(void *arg, struct str key), void *arg);
 /* Is key a word of KEYS, or the unique id? */
 bool message_has_key(const struct message *m, struct str key);
 /* int64 tag code that a consume queue keeps: Java hash of TAGS, 0 without. */

@@ -94,14 +94,18 @@ struct str message_next_key(struct str *keys)
     return key;
 }
 
-bool message_has_key(const struct message *m, struct str key)
+bool message_any_key(const struct message *m, bool (*is)(void *arg, struct str key), void *arg)
 {
     struct str keys = prop_get(m->properties, "KEYS");
 
-    if (str_eq(prop_get(m->properties, "UNIQ_KEY"), key))
+    if (is(arg, prop_get(m->properties, "UNIQ_KEY")))
         return true;
     while (keys.n)
-        if (str_eq(message_next_key(&keys), key))
+        if (is(arg, message_next_key(&keys)))
             return true;
     return false;
 }
+
+static bool is_same(void *arg, struct str key) { return str_eq(*(const struct str *)arg, key); }
+
+bool message_has_key(const struct message *m, struct str key) { return message_any_key(m, is_same, &key); }

@@ -35,7 +35,7 @@ struct at {
     int32_t queue;
     struct queue_info q;
     int64_t offset;
-    char word[TREE_NAME_MAX + 1];    /* a message's key */
+    char word[TREE_NAME_MAX + 1];    /* the name of a message's key */
     const struct conf_row *key;
     /* what attributes follow from them */
     const char *owner;               /* "" or NULL: who runs the broker */

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include "common/json.h"
 #include "common/remoting/codes.h"
+#include "fs/escape.h"
 
 static struct str group_name(const struct at *a) { return str_of(a->group.name); }
 
@@ -306,56 +307,53 @@ static int lag_json_text(struct at *a, struct buf *out)
 
 /* ---- clients ---- */
 
-/* A client chose its id itself: a slash in it is shown as %2F. */
-#define SLASH "%2F"
-
-static int client_file_name(struct at *a)
+/* A client chose its id itself: not every one is a file's name (fs/escape.h). Ids of 255 bytes may have a cut one. */
+static uint64_t client_mark(struct str id)
 {
-    struct buf b = {0};
-    int rc;
+    uint64_t h = UINT64_C(0xCBF29CE484222325);
 
-    for (const char *p = a->client.id; *p; p++)
-        if (*p == '/')
-            buf_puts(&b, SLASH);
-        else
-            buf_putc(&b, *p);
-    rc = buf_failed(&b) ? -ENOMEM : at_name(a, buf_str(&b));
-    buf_free(&b);
-    return rc;
+    for (size_t i = 0; i < id.n; i++)
+        h = (h ^ (unsigned char)id.p[i]) * UINT64_C(0x100000001B3);
+    return h;
+}
+
+static int client_found(struct at *a)
+{
+    a->mtime_ms = a->client.last_heartbeat;
+    return 0;
+}
+
+static int client_load_cut(struct at *a, struct str name)
+{
+    for (uint32_t i = 0; broker_client_at(a->b, a->kind, group_name(a), i, &a->client) == 0; i++)
+        if (name_is_of(name, str_of(a->client.id), client_mark(str_of(a->client.id))))
+            return client_found(a);
+    return -ENOENT;
 }
 
 static int client_load(struct at *a, struct str name)
 {
     struct buf id = {0};
-    size_t n = strlen(SLASH);
+    uint64_t mark;
     int rc;
 
-    if (broker_client_get(a->b, a->kind, group_name(a), name, &a->client) == 0)
-        goto found;
-    for (size_t i = 0; i < name.n; i++)
-        if (name.n - i >= n && memcmp(name.p + i, SLASH, n) == 0) {
-            buf_putc(&id, '/');
-            i += n - 1;
-        } else {
-            buf_putc(&id, name.p[i]);
-        }
-    rc = buf_failed(&id) ? -ENOMEM : broker_client_get(a->b, a->kind, group_name(a), buf_str(&id), &a->client);
+    if (name_is_cut(name, &mark))
+        return client_load_cut(a, name);
+    rc = name_unescape(name, &id);
+    if (!rc)
+        rc = broker_client_get(a->b, a->kind, group_name(a), buf_str(&id), &a->client);
     buf_free(&id);
-    if (rc)
-        return rc;
-found:
-    a->mtime_ms = a->client.last_heartbeat;
-    return 0;
+    return rc ? rc : client_found(a);
 }
 
 static int client_next(struct at *a, uint64_t after, uint64_t *cookie)
 {
     for (; after < UINT32_MAX && broker_client_at(a->b, a->kind, group_name(a), (uint32_t)after, &a->client) == 0; after++) {
-        if (client_file_name(a))
+        if (!a->client.id[0])
             continue;
+        name_escape(str_of(a->client.id), client_mark(str_of(a->client.id)), a->name);
         *cookie = after + 1;
-        a->mtime_ms = a->client.last_heartbeat;
-        return 0;
+        return client_found(a);
     }
     return -ENOENT;
 }

@@ -1,10 +1,11 @@
 /* Messages by key, by id and by time: links to where they stand. */
-#include "fs/row.h"
+#include "fs/tree_priv.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include "fs/escape.h"
 
 #define UP "../"
 
@@ -66,15 +67,74 @@ static bool take_first(void *arg, const struct message *m)
     return false;
 }
 
+/* The key that a->word names; when that is cut, it tells the key's hash and how it begins. */
+struct named_key {
+    struct buf text;
+    struct key_sought sought;
+};
+
+static bool is_called(void *arg, struct str key)
+{
+    struct str name = str_of(((const struct at *)arg)->word);
+    uint64_t mark;
+
+    return name_is_cut(name, &mark) && key_sum(key) == (uint32_t)mark && name_is_of(name, key, mark);
+}
+
+static int named_key(struct at *a, struct named_key *out)
+{
+    uint64_t mark;
+    int rc;
+
+    *out = (struct named_key){0};
+    if (name_is_cut(str_of(a->word), &mark)) {
+        out->sought = (struct key_sought){.hash = (int32_t)(mark >> 32), .is = is_called, .arg = a};
+        return out->sought.hash < 0 ? -ENOENT : 0;
+    }
+    rc = name_unescape(str_of(a->word), &out->text);
+    out->sought.text = buf_str(&out->text);
+    return rc;
+}
+
+/* The newest messages with the key that a->word names. */
+static int by_key(struct at *a, int64_t before, bool (*each)(void *arg, const struct message *m), void *arg)
+{
+    struct named_key k;
+    int rc = named_key(a, &k);
+
+    if (!rc)
+        rc = broker_messages_by_key(a->b, str_of(a->topic.name), &k.sought, before, 1, each, arg);
+    buf_free(&k.text);
+    return rc;
+}
+
+static bool has_key(struct at *a, const struct message *m)
+{
+    struct named_key k;
+    bool has = named_key(a, &k) == 0 &&
+               (k.sought.is ? message_any_key(m, k.sought.is, k.sought.arg) : message_has_key(m, k.sought.text));
+
+    buf_free(&k.text);
+    return has;
+}
+
 static int key_load(struct at *a, struct str name)
 {
     struct message m;
-    int rc = broker_messages_by_key(a->b, str_of(a->topic.name), name, 0, 1, take_first, &m);
+    int rc = str_copy(a->word, sizeof a->word, name) ? by_key(a, 0, take_first, &m) : -ENOENT;
 
-    if (rc)
-        return rc;
-    a->mtime_ms = m.store_timestamp;
-    return str_copy(a->word, sizeof a->word, name) ? 0 : -ENOENT;
+    if (!rc)
+        a->mtime_ms = m.store_timestamp;
+    return rc;
+}
+
+static int key_next(struct at *a, uint64_t after, uint64_t *cookie)
+{
+    int rc = key_list_next(a->t->key_lists, a->b, str_of(a->topic.name), after, cookie, a->name, &a->mtime_ms);
+
+    if (!rc)
+        str_copy(a->word, sizeof a->word, str_of(a->name));
+    return rc;
 }
 
 /* QUEUE-OFFSET, the offset with 20 digits as in messages/. */
@@ -102,7 +162,7 @@ static int key_message_load(struct at *a, struct str name)
 
     if (rc || (rc = broker_message_get(a->b, str_of(a->topic.name), a->queue, a->offset, &m, &hold)))
         return rc;
-    if (message_has_key(&m, str_of(a->word)))
+    if (has_key(a, &m))
         a->mtime_ms = m.store_timestamp;
     else
         rc = -ENOENT;
@@ -135,8 +195,7 @@ static int key_message_next(struct at *a, uint64_t after, uint64_t *cookie)
     do {
         if (after && n.physical_offset <= 0)
             return -ENOENT;
-        rc = broker_messages_by_key(a->b, str_of(a->topic.name), str_of(a->word), after ? n.physical_offset : 0, 1,
-                                    look_at, &n);
+        rc = by_key(a, after ? n.physical_offset : 0, look_at, &n);
         after = (uint64_t)n.physical_offset + 1;
     } while (!rc && !n.found);
     if (rc)
@@ -154,8 +213,10 @@ static const struct row key_rows[] = {
 };
 
 static const struct row keys_rows[] = {
-    {.name = "{key}", .kind = ROW_DIR, .mode = 0550, .flags = ROW_FLEETING | ROW_UNLISTED, .rows = key_rows, .load = key_load,
-     .read_help = "the messages with that key (a word of their KEYS, or their unique id); keys are not listed"},
+    {.name = "{key}", .kind = ROW_DIR, .mode = 0550, .flags = ROW_FLEETING, .rows = key_rows, .load = key_load,
+     .next = key_next,
+     .read_help = "the messages with that key: a word of their KEYS, or their unique id. Listed are 1,000 words of KEYS, those of "
+                  "the newest messages (of at most 20,000); the others can be looked up"},
     {0},
 };
 

@@ -28,6 +28,8 @@ int tree_open(struct broker *b, struct tree **out, struct fault *f)
         rc = node_table_open(&t->nodes, &root_row);
     if (!rc)
         rc = dir_streams_open(&t->streams);
+    if (!rc)
+        rc = key_lists_open(&t->key_lists);
     if (rc) {
         tree_close(t);
         return fault_errno(f, -rc, "opening the tree");
@@ -53,6 +55,7 @@ void tree_close(struct tree *t)
     node_table_close(&t->nodes);
     last_errors_close(t->errors);
     dir_streams_close(t->streams);
+    key_lists_close(t->key_lists);
     users_close(t->users);
     free(t);
 }

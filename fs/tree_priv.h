@@ -3,6 +3,7 @@
 #define FS_TREE_PRIV_H
 
 #include <stdatomic.h>
+#include "fs/key_list.h"
 #include "fs/last_error.h"
 #include "fs/node.h"
 #include "fs/scratch.h"
@@ -21,6 +22,7 @@ struct tree {
     struct tree_handle *handles;
     struct scratches scratches;
     struct dir_streams *streams;
+    struct key_lists *key_lists;
     int64_t opened_ms;
     uid_t uid;                       /* who runs the broker: owner of what has no other */
     gid_t gid;

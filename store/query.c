@@ -36,6 +36,8 @@ static bool is_wanted(const struct store_query *want, const struct message *m)
 {
     if (!str_eq(m->topic, want->topic) || m->store_timestamp < want->begin || m->store_timestamp > want->end)
         return false;
+    if (want->is_key)
+        return message_any_key(m, want->is_key, want->is_key_arg);
     return want->tag ? str_eq(prop_get(m->properties, "TAGS"), want->key) : message_has_key(m, want->key);
 }
 
@@ -85,20 +87,21 @@ static bool take(void *arg, int64_t offset)
     return q->n < q->want->max_messages;
 }
 
-/* False without memory. */
-static bool key_hash(const struct store_query *want, int32_t *out)
+static int32_t hash_of(struct str topic, const char *between, struct str key)
 {
     struct buf text = {0};
-    bool ok;
+    int32_t hash = -ENOMEM;
 
-    buf_put_str(&text, want->topic);
-    buf_puts(&text, want->tag ? "#T#" : "#");
-    buf_put_str(&text, want->key);
-    if ((ok = !buf_failed(&text)))
-        *out = index_hash(text.p, text.n);
+    buf_put_str(&text, topic);
+    buf_puts(&text, between);
+    buf_put_str(&text, key);
+    if (!buf_failed(&text))
+        hash = index_hash(text.p, text.n);
     buf_free(&text);
-    return ok;
+    return hash;
 }
+
+int32_t store_key_hash(struct str topic, struct str key) { return hash_of(topic, "#", key); }
 
 static void drop_index_file(struct query *q)
 {
@@ -171,7 +174,8 @@ int store_query(struct store *s, const struct store_query *want, struct store_in
     index_wait(&s->index, commit_log_max(&s->log), want->wait_ms);
     if (max > MESSAGES_MAX)
         max = MESSAGES_MAX;
-    if (!key_hash(want, &q.hash) || (max > 0 && !(q.found = malloc((size_t)max * sizeof *q.found))))
+    q.hash = want->is_key ? want->key_hash : hash_of(want->topic, want->tag ? "#T#" : "#", want->key);
+    if (q.hash < 0 || (max > 0 && !(q.found = malloc((size_t)max * sizeof *q.found))))
         return -ENOMEM;
     if (max > 0) {
         bounded.max_messages = max;
@@ -192,4 +196,47 @@ int store_query(struct store *s, const struct store_query *want, struct store_in
         *out = NULL;
     }
     return rc ? rc : failed;
+}
+
+/* ---- how far the index goes ---- */
+
+struct range {
+    struct index *x;
+    struct index_file *file;         /* a reference under way */
+    int64_t begin, end;
+};
+
+static void drop_range_file(struct range *r)
+{
+    index_file_unref(r->file);
+    r->file = NULL;
+}
+
+static int read_range(void *arg)
+{
+    struct range *r = arg;
+    struct index_file_info info;
+
+    for (int i = 0; (r->file = index_get(r->x, i)); i++) {
+        index_file_info(r->file, &info);
+        if (i == 0 && info.next > 1 && info.end_offset >= r->end)
+            r->end = info.end_offset + 1;
+        r->begin = info.begin_offset;
+        drop_range_file(r);
+    }
+    return 0;
+}
+
+int store_index_range(struct store *s, int wait_ms, int64_t *begin, int64_t *end)
+{
+    struct range r = {.x = &s->index};
+    int rc;
+
+    index_wait(&s->index, commit_log_max(&s->log), wait_ms);
+    r.end = s->index.on ? atomic_load_explicit(&s->index.place, memory_order_acquire) : 0;
+    rc = bus_guarded(read_range, &r);
+    drop_range_file(&r);
+    *begin = r.begin;
+    *end = r.end;
+    return rc;
 }

@@ -189,6 +189,11 @@ int64_t store_offset_at_time(struct store *s, struct store_queue *q, int64_t tim
 struct store_query {
     struct str topic, key;
     bool tag;                      /* key is the text of TAGS; else a word of KEYS, or the unique id */
+    /* Not NULL: key is not known, but its store_key_hash, and that is_key says yes to it. Called under a bus guard: it
+     * must take no lock and no memory. */
+    bool (*is_key)(void *arg, struct str key);
+    void *is_key_arg;
+    int32_t key_hash;
     int64_t begin, end;            /* store times, ms, both included */
     int32_t max_messages;          /* the newest ones */
     int64_t before;                /* only records that begin before this log offset; 0: all */
@@ -201,6 +206,12 @@ struct store_index_end {           /* the last message that is in the index; 0: 
 /* The messages with that key, oldest first, in *out (n_messages 0: there are none), to be released; end may be NULL.
  * Their records are read: may wait for the disk. 0, -ENOMEM, or -EIO when the disk does not give it. Source: DefaultMessageStore.queryMessage. */
 int store_query(struct store *s, const struct store_query *q, struct store_index_end *end, struct store_result **out);
+
+/* What the index keeps for a key of a topic's message; -ENOMEM. */
+int32_t store_key_hash(struct str topic, struct str key);
+/* Messages at log offsets from *begin to before *end are in the index, as far as they are in the log. Waits as
+ * store_query does. 0 or -EIO. */
+int store_index_range(struct store *s, int wait_ms, int64_t *begin, int64_t *end);
 
 struct store_index_file {
     char name[24];                 /* yyyyMMddHHmmssSSS */
