@@ -56,6 +56,9 @@ int broker_topic_get(struct broker *b, struct str topic, struct topic_info *out)
 int broker_topic_next(struct broker *b, uint32_t after, struct topic_info *out);
 size_t broker_topic_count(struct broker *b);
 
+/* Appends the topic's attributes (owner and type among them) as lines KEY=VALUE, ascending by key. 0, -ENOENT, -ENOMEM. */
+int broker_topic_attributes(struct broker *b, struct str topic, struct buf *out);
+
 /* What to make or change; a field of -1 (or NULL) leaves what is there, or the default for a new topic. */
 struct topic_change {
     int32_t read_queues, write_queues, perm, sys_flag, order, multi_tag;

@@ -38,6 +38,18 @@ int broker_topic_next(struct broker *b, uint32_t after, struct topic_info *out)
     return t ? 0 : -ENOENT;
 }
 
+int broker_topic_attributes(struct broker *b, struct str topic, struct buf *out)
+{
+    struct topic *t;
+
+    meta_read(b->meta);
+    t = meta_topic(b->meta, topic);
+    for (const struct attribute *a = t ? t->attributes : NULL; a; a = a->next)
+        buf_printf(out, "%s=%s\n", a->key, a->value);
+    meta_done(b->meta);
+    return !t ? -ENOENT : buf_failed(out) ? -ENOMEM : 0;
+}
+
 size_t broker_topic_count(struct broker *b)
 {
     size_t n;

@@ -150,14 +150,15 @@ ssize_t tree_file_read(struct tree_handle *h, char *buf, size_t n, int64_t at, c
     return got < 0 ? -errno : got;
 }
 
-/* One line of text: no NUL or other control character, but for the newline at its end. */
-static int check_value(struct str v, struct fault *f)
+/* Text, one line but for ROW_LINES: no NUL or other control character, but for the newline at its end. */
+static int check_value(const struct row *row, struct str v, struct fault *f)
 {
+    bool lines = row->flags & ROW_LINES;
+
     for (size_t i = 0; i < v.n; i++)
-        if (((unsigned char)v.p[i] < ' ' && v.p[i] != '\t') || v.p[i] == 0x7f)
-            return fault_set(f, RC_INVALID_PARAMETER, EINVAL,
-                             "a value is one line of text: byte 0x%02x at %zu does not belong there",
-                             (unsigned char)v.p[i], i);
+        if (((unsigned char)v.p[i] < ' ' && v.p[i] != '\t' && !(lines && v.p[i] == '\n')) || v.p[i] == 0x7f)
+            return fault_set(f, RC_INVALID_PARAMETER, EINVAL, "a value is %s of text: byte 0x%02x at %zu does not belong there",
+                             lines ? "lines" : "one line", (unsigned char)v.p[i], i);
     return 0;
 }
 
@@ -165,7 +166,7 @@ static int set_value(struct tree_handle *h, struct str value, const struct tree_
 {
     const struct row *row = h->n->row;
     struct at a;
-    int rc = check_value(value, f);
+    int rc = check_value(row, value, f);
 
     if (rc)
         return rc;

@@ -17,6 +17,7 @@ enum {
     ROW_FLEETING = 2,        /* the name comes and goes without an event: cached for a second */
     ROW_RAW = 4,             /* bytes as they are: no newline is added */
     ROW_UNLISTED = 8,        /* can be looked up only */
+    ROW_LINES = 16,          /* a write may have several lines */
 };
 
 struct at {

@@ -106,6 +106,110 @@ static int type_set(struct at *a, struct str value, struct fault *f)
     return change(a, &ch, f);
 }
 
+/* ---- attributes ----
+ * Written are either changes, "+key=value" and "-key", or all of them as they are read, so that the file can be edited
+ * and copied; one a line, or separated by commas as Apache's tools do it. */
+
+#define OWNER_KEY "mqfs.owner"
+
+static int attributes_text(struct at *a, struct buf *out)
+{
+    return broker_topic_attributes(a->b, str_of(a->topic.name), out);
+}
+
+/* The next one, cut off *text; empty at the end. */
+static struct str next_item(struct str *text)
+{
+    struct str item = {0};
+
+    while (text->n && !item.n) {
+        size_t n = 0;
+
+        while (n < text->n && text->p[n] != '\n' && text->p[n] != ',')
+            n++;
+        item = str_trim(str_n(text->p, n));
+        n += n < text->n;
+        *text = str_n(text->p + n, text->n - n);
+    }
+    return item;
+}
+
+static struct str key_of(struct str item)
+{
+    const char *eq = item.n ? memchr(item.p, '=', item.n) : NULL;
+
+    return eq ? str_n(item.p, (size_t)(eq - item.p)) : item;
+}
+
+static bool is_signed(struct str item) { return item.n && (item.p[0] == '+' || item.p[0] == '-'); }
+
+/* Its item of that key, or an empty one. */
+static struct str item_of(struct str text, struct str key)
+{
+    struct str item;
+
+    while ((item = next_item(&text)).n && !str_eq(key_of(item), key))
+        ;
+    return item;
+}
+
+/* As chown(2): who has the topic may not give it away. */
+static int owner_check(struct at *a, struct str item, struct fault *f)
+{
+    struct str key = is_signed(item) ? str_n(item.p + 1, item.n - 1) : item, value;
+    bool same;
+
+    if (!str_is(key_of(key), OWNER_KEY) || a->who->uid == 0)
+        return 0;
+    value = str_n(key.p + key_of(key).n, key.n - key_of(key).n);
+    same = value.n && item.p[0] != '-' && str_is(str_n(value.p + 1, value.n - 1), a->topic.owner);
+    return same ? 0 : fault_set(f, RC_NO_PERMISSION, EPERM, "only root hands a topic over: with chown of its directory, or here");
+}
+
+/* Apache's text of what changes. */
+static int attributes_change_text(struct at *a, struct str value, struct buf *out, struct fault *f)
+{
+    struct str rest = value, item = next_item(&rest), old;
+    bool changes = is_signed(item);
+    struct buf now = {0};
+    int rc = item.n ? attributes_text(a, &now) :
+                      fault_set(f, RC_INVALID_PARAMETER, EINVAL,
+                                "write +key=value to set and -key to take away, or all attributes as key=value lines");
+
+    for (; !rc && item.n; item = next_item(&rest)) {
+        if (is_signed(item) != changes || (!changes && key_of(item).n == item.n))
+            rc = fault_set(f, RC_INVALID_PARAMETER, EINVAL,
+                           "\"%.*s\" does not fit: write either +key=value and -key, or all attributes as key=value lines",
+                           item.n > 100 ? 100 : (int)item.n, item.p);
+        else
+            rc = owner_check(a, item, f);
+        if (!changes && str_eq(item_of(buf_str(&now), key_of(item)), item))
+            continue;
+        buf_puts(out, out->n ? "," : "");
+        buf_puts(out, changes ? "" : "+");
+        buf_put_str(out, item);
+    }
+    for (rest = buf_str(&now); !rc && !changes && (old = next_item(&rest)).n;)
+        if (!item_of(value, key_of(old)).n && !str_is(key_of(old), OWNER_KEY))
+            buf_printf(out, "%s-%.*s", out->n ? "," : "", STR_ARG(key_of(old)));
+    buf_putc(out, 0);
+    buf_free(&now);
+    return rc ? rc : buf_failed(out) ? -ENOMEM : 0;
+}
+
+static int attributes_set(struct at *a, struct str value, struct fault *f)
+{
+    struct topic_change ch = TOPIC_CHANGE_NONE;
+    struct buf text = {0};
+    int rc = attributes_change_text(a, value, &text, f);
+
+    ch.attributes = text.p;
+    if (!rc)
+        rc = change(a, &ch, f);
+    buf_free(&text);
+    return rc;
+}
+
 static int status_text(struct at *a, struct buf *out)
 {
     static const char *const heads[] = {"QUEUE", "MIN", "MAX", "LAST_TIME"};
@@ -343,6 +447,9 @@ const struct row topic_rows[] = {
      .read_help = "true when the topic is kept in order across brokers", .write_help = "sets it"},
     {.name = "filter", .kind = ROW_FILE, .mode = 0664, .text = filter_text, .set = filter_set,
      .read_help = "SINGLE_TAG or MULTI_TAG", .write_help = "sets it"},
+    {.name = "attributes", .kind = ROW_FILE, .mode = 0664, .flags = ROW_RAW | ROW_LINES, .text = attributes_text, .set = attributes_set,
+     .read_help = "RocketMQ's topic attributes, `key=value` a line, `message.type` and the owner (`mqfs.owner`) among them",
+     .write_help = "`+key=value` sets one, `-key` takes one away; or all of them as they are read"},
     {.name = "status", .kind = ROW_FILE, .mode = 0444, .flags = ROW_VOLATILE, .text = status_text,
      .read_help = "table of the queues: min, max, time of the last message"},
     {.name = "groups", .kind = ROW_DIR, .mode = 0755, .rows = topic_groups_rows, .read_help = "who consumes it"},

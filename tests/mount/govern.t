@@ -26,6 +26,32 @@ ok(-d "$mq/TopicA/5" && !-d "$mq/TopicA/6", 'six read queues: 0 to 5');
 is(sh('echo 2 > $1/read_queues; echo 2 > $1/write_queues; ls -d $1/[0-9]* | wc -l', "$mq/TopicA"), "2\n", 'fewer queues: fewer directories');
 is(sh('echo 6 >> $1/perm; cat $1/perm', "$mq/TopicA"), "6\n", 'appending is writing');
 
+# ---- attributes: changes, or all of them as they are read ----
+my $attributes = "$mq/TopicA/attributes";
+my $me = $root ? 'root' : getpwuid $>;
+is(slurp($attributes), "message.type=FIFO\nmqfs.owner=$me\n", 'attributes: a line each');
+is(sh('echo "+message.type=DELAY" > $1; cat $1 $2/type', $attributes, "$mq/TopicA"), "message.type=DELAY\nmqfs.owner=$me\nDELAY\n",
+    '+key=value sets, and type shows it');
+is(sh('echo FIFO > $2/type; cat $1', $attributes, "$mq/TopicA"), "message.type=FIFO\nmqfs.owner=$me\n", '... and the other way round');
+is(sh('echo -message.type > $1; cat $1 $2/type', $attributes, "$mq/TopicA"), "mqfs.owner=$me\nNORMAL\n", '-key takes away');
+is(sh('printf "message.type=FIFO\nmqfs.owner=%s\n" $2 > $1; cat $1', $attributes, $me), "message.type=FIFO\nmqfs.owner=$me\n", 'all of them');
+is(sh('sed -i s/FIFO/TRANSACTION/ $1; cat $1', $attributes), "message.type=TRANSACTION\nmqfs.owner=$me\n", 'sed -i');
+is(sh('echo mqfs.owner=$2 > $1; cat $1', $attributes, $me), "mqfs.owner=$me\n", 'what is not there any more is taken away');
+is(sh('echo +message.type=FIFO > $1 && cp $1 $2/TopicB/attributes && cat $2/TopicB/attributes', $attributes, $mq),
+    "message.type=FIFO\nmqfs.owner=$me\n", 'cp of attributes');
+is(sh('stat -c %s $1', $attributes), length(slurp $attributes) . "\n", 'their size is true');
+{
+    my %topic = (topic => 'TopicB', defaultTopic => 'TBW102', readQueueNums => 4, writeQueueNums => 4, perm => 6,
+        topicFilterType => 'SINGLE_TAG', topicSysFlag => 0, order => 'false');
+    my $r = rpc($m->{port}, 17, {%topic, attributes => '+message.type=MIXED'});
+    my $refusal = $r->{remark};
+    isnt($r->{code}, 0, 'the wire refuses an attribute');
+    is(put("$mq/TopicB/attributes", "+message.type=MIXED\n"), EINVAL, '... so does the tree');
+    is(slurp($last), "/TopicB/attributes: $refusal\n", '... with the same sentence');
+    is(rpc($m->{port}, 17, {%topic, attributes => '+message.type=DELAY'})->{code}, 0, 'the wire sets one');
+    is(slurp("$mq/TopicB/attributes"), "message.type=DELAY\nmqfs.owner=$me\n", '... and the tree shows it');
+}
+
 # ---- groups and bindings ----
 is(sh('mkdir $1/groups/g1 $1/producers/p1', $mq), '', 'groups');
 my $bind = "$mq/groups/g1/bindings";
@@ -108,6 +134,13 @@ SKIP: {
     is(as('daemon', 'daemon', 'sed -i s/4/6/ $1/perm && cat $1/perm', "$mq/TopicA"), "6\n", '... with sed -i');
     is(as('bin', 'adm', 'sed -i s/6/4/ $1/perm && cat $1/perm', "$mq/TopicA"), "4\n", '... as one of adminGroup does');
     like(as('bin', 'bin', 'echo 6 > $1/perm', "$mq/TopicA"), qr/Permission denied/, 'another does not');
+    my $type = slurp("$mq/TopicA/type");
+    is(as('daemon', 'daemon', 'echo +message.type=DELAY > $1/attributes; echo +mqfs.owner=daemon > $1/attributes; cat $1/attributes', "$mq/TopicA"),
+        "message.type=DELAY\nmqfs.owner=daemon\n", 'the owner sets attributes');
+    like(as('daemon', 'daemon', "echo $_ > \$1/attributes; cat \$2", "$mq/TopicA", $last), qr{^sh: .*error\n/TopicA/attributes: only root hands a topic over},
+        "... but does not hand it over: $_") for '+mqfs.owner=bin', '-mqfs.owner', '+mqfs.owner=', 'mqfs.owner=bin';
+    is(sh('echo +mqfs.owner=bin > $1/attributes; stat -c %U $1; chown daemon $1; echo $2 > $1/type; cat $1/attributes', "$mq/TopicA", $type =~ s/\n//r),
+        "bin\nmessage.type=${type}mqfs.owner=daemon\n", '... root does, and chown shows');
     is(slurp("$mq/TopicA/perm"), "4\n", '... and nothing changed');
     is(as('bin', 'adm', 'echo 6 > $1/perm && cat $1/perm', "$mq/TopicA"), "6\n", 'one of adminGroup does');
     is(as('daemon', 'daemon', 'echo > $1/TopicB && cat $1/TopicB && rm $1/TopicB', $bind), "*\n", "the group's owner binds and unbinds");

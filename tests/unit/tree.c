@@ -165,13 +165,13 @@ static void test_names(void)
     printf("# seed %u\n", seed);
     for (int i = 0; i < 20000; i++) {
         static const char *const dirs[] = {"", "TopicA", "TopicA/0", "TopicA/0/messages", "groups", "groups/g1", "groups/g1/bindings",
-                                           "groups/g1/offsets", "groups/g1/clients", "broker/config", "broker/stats", "broker/system"};
+                                           "groups/g1/offsets", "groups/g1/clients", "broker/config", "broker/stats", "broker/system", "index/key/TopicA", "index/id"};
         char name[40];
         size_t n = 3 + (size_t)rand_r(&seed) % (sizeof(name) - 3);      /* shorter ones may well be there */
 
         for (size_t j = 0; j < n; j++)
             name[j] = (char)rand_r(&seed);
-        bad += look(dirs[i % 12], str_n(name, n)) != -ENOENT;
+        bad += look(dirs[i % 14], str_n(name, n)) != -ENOENT;
     }
     is_int(bad, 0, "20,000 random names: there is none such");
 }
@@ -273,9 +273,64 @@ static void test_listing(void)
     }
     is_int(list_in_pages("", 3, "t19", come_and_go, &all), 1, "a name that stays is seen once while others come and go");
     list_in_pages("TopicA", 3, NULL, NULL, &total);
-    is_int(total, 2 + 8 + 2, "a topic: dots, eight names, two queues");
+    is_int(total, 2 + 9 + 2, "a topic: dots, nine names, two queues");
     is_int(list_in_pages("TopicA/0/messages", 7, "00000000000000000009", NULL, &total), 1, "messages in pages");
     is_int(total, 2 + 10, "... each once");
+}
+
+/* ---- keys: a listing's parts come as calls of their own ---- */
+
+static void send_with_keys(const char *topic, const char *keys)
+{
+    char properties[64];
+    struct command answer;
+    struct ask a;
+
+    snprintf(properties, sizeof(properties), "KEYS\1%s\2", keys);
+    ask_send(&a, topic, 0, "x", properties);
+    is_int(answer_to(&a, &answer), 0, "a message with keys %s", keys);
+}
+
+static void one_more_key(int round)
+{
+    if (round == 1)
+        send_with_keys("TopicA", "k5 new");
+}
+
+/* More listings are begun than are kept. */
+static void others_begin(int round)
+{
+    struct tree_attr a;
+    int err;
+    struct tree_node *d = round == 1 ? walk_to("index/key/TopicA", &a, &err) : NULL;
+
+    for (int i = 0; d && i < 40; i++) {
+        struct seen s = {.max = 4};
+        tree_list(tree, d, &root_user, 0, see, &s);
+    }
+    if (d)
+        tree_forget(tree, d, 1);
+}
+
+static void test_keys(void)
+{
+    char keys[32];
+    int total;
+
+    for (int i = 0; i < 10; i++) {
+        snprintf(keys, sizeof(keys), "k%d  all", i);
+        send_with_keys("TopicA", keys);
+    }
+    for (int page = 1; page < 8; page++) {
+        is_int(list_in_pages("index/key/TopicA", page, "all", NULL, &total), 1, "keys in pages of %d: one of many messages once", page);
+        is_int(total, 2 + 11, "... all of them");
+    }
+    is_int(list_in_pages("index/key/TopicA", 3, "k5", one_more_key, &total), 1, "a key that gets a message meanwhile is listed once");
+    is_int(total, 2 + 11, "... a new one not yet");
+    is_int(list_in_pages("index/key/TopicA", 3, "k0", others_begin, &total), 1, "with many listings under way");
+    is_int(total, 2 + 12, "... it goes on where it was");
+    list_in_pages("index/key/TopicB", 3, NULL, NULL, &total);
+    is_int(total, 2, "a topic without messages has no keys");
 }
 
 /* ---- handles ---- */
@@ -465,6 +520,7 @@ int main(void)
     test_names();
     test_nodes();
     test_listing();
+    test_keys();
     test_handles();
     test_bindings();
     test_last_error();
