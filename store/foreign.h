@@ -35,7 +35,6 @@ enum { EXT_SIZE, EXT_TAGS, EXT_TIME, EXT_BITS_SIZE };
 #define TIMER_BLANK_SIZE 16              /* closes a timer log file: bytes left int32, 0 int64, BLANK_MAGIC int32 */
 #define TIMER_BLANK_AT_MAGIC 12
 #define TIMER_MAGIC_BITS 7               /* 1 always, 2 goes round again, 4 deletes */
-#define EXT_UNIT_MAX INT16_MAX
 #define EXT_END_BYTES 4                  /* stay free at the end of a file; a unit of size -1 closes it before */
 #define EXT_ADDRESS_MAX (INT64_C(-2147483648) - 1)   /* a tag code at or below it is an address, from INT64_MIN on */
 

@@ -52,6 +52,7 @@ int dump_json(struct dump *d);
 bool looks_like_log(const struct dump *d);
 bool looks_like_queue(const struct dump *d);
 bool looks_like_batch_queue(const struct dump *d);
+bool looks_like_extension(const struct dump *d);
 bool looks_like_index(const struct dump *d);
 bool looks_like_timer_log(const struct dump *d);
 bool looks_like_json(const struct dump *d);

@@ -147,29 +147,41 @@ static void put_bits(struct dump *d, const char *p, int64_t n)
         buf_printf(&d->line, "%02x", (unsigned char)p[i]);
 }
 
+/* A unit's size; 0: none is there. */
+static int64_t extension_size(const struct dump *d, int64_t at)
+{
+    int64_t left = d->size - at, size = left < ext_unit.size ? 0 : fixed_get(&ext_unit, d->map + at, EXT_SIZE);
+
+    return size >= ext_unit.size && size <= left &&
+           fixed_get(&ext_unit, d->map + at, EXT_BITS_SIZE) == size - ext_unit.size ? size : 0;
+}
+
 int dump_extension(struct dump *d)
 {
-    int64_t at = 0, size = 0, left, base = base_of(d);
+    int64_t at = 0, size, left, base = base_of(d);
     int rc = 0;
 
-    for (; !rc && (left = d->size - at) >= ext_unit.size; at += size) {
-        const char *p = d->map + at;
-        size = fixed_get(&ext_unit, p, EXT_SIZE);
-        if (size < ext_unit.size || size > left || fixed_get(&ext_unit, p, EXT_BITS_SIZE) != size - ext_unit.size)
-            break;
+    for (; !rc && (size = extension_size(d, at)); at += size) {
         if (base + at < d->o->from)
             continue;
         line_start(d);
         line_int(d, "offset", base + at);
-        put_fields(d, &ext_unit, p);
-        put_bits(d, p + ext_unit.size, size - ext_unit.size);
+        put_fields(d, &ext_unit, d->map + at);
+        put_bits(d, d->map + at + ext_unit.size, size - ext_unit.size);
         rc = line_end(d);
     }
     if (rc)
         return rc;
-    line_remark(d, "the units end at offset %" PRId64 "%s", base + at, size == -1 ? ": the file is closed"
-                : size && at + (int64_t)ext_unit.size <= d->size ? ": what follows is no unit" : "");
+    left = d->size - at;
+    line_remark(d, "the units end at offset %" PRId64 "%s", base + at,
+                left >= 2 && be16_get(d->map + at) == UINT16_MAX ? ": the file is closed"
+                : left <= 0 || is_zero(d->map + at, (size_t)left) ? "" : ": what follows is no unit");
     return 0;
+}
+
+bool looks_like_extension(const struct dump *d)
+{
+    return extension_size(d, 0) && fixed_get(&ext_unit, d->map, EXT_TIME) > 0;
 }
 
 /* ---- index ---- */
