@@ -161,10 +161,11 @@ static void pass(struct check *c, const struct check_file *x, int64_t at)
                    c->log.v[c->log.n - 1].base + c->log.v[c->log.n - 1].size - c->log.v[0].base);
 }
 
-static int on_damage(void *ctx, int64_t at, const char *what)
+static int on_damage(void *ctx, int64_t at, int64_t next, const char *what)
 {
     struct walked *w = ctx;
 
+    (void)next;
     check_find(w->c, w->x->path, at, "%s", what);
     check_bad(w->c, CHECK_LOG, w->x->path);
     return 0;

@@ -66,7 +66,7 @@ static int is_over(const struct log_walk *w, int64_t at, int64_t *end)
     if (size != left) {
         snprintf(text, sizeof text, "the blank that closes the file says %" PRIu32 " bytes, and %" PRId64 " are left",
                  size, left);
-        rc = w->damage(w->ctx, at, text);
+        rc = w->damage(w->ctx, at, -1, text);
     }
     *end = (int64_t)w->n;
     return rc ? rc : 1;
@@ -84,7 +84,7 @@ static int64_t pass_damage(const struct log_walk *w, int64_t at, int *rc)
     } else {
         snprintf(text, sizeof text, "%" PRId64 " bytes behind the last record, too few for a blank", left);
     }
-    *rc = w->damage(w->ctx, at, text);
+    *rc = w->damage(w->ctx, at, next, text);
     return *rc ? -1 : next;
 }
 

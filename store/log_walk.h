@@ -14,8 +14,8 @@ struct log_walk {
     int64_t base;                    /* log offset of its first byte */
     /* A record at that place of the file; its CRC is not looked at. Not 0: the walk ends with it. */
     int (*record)(void *ctx, int64_t at, const struct message *m);
-    /* No record is there, in words. What follows it is the next whole record, if there is one. Not 0: as above. */
-    int (*damage)(void *ctx, int64_t at, const char *what);
+    /* No record is there, in words, and where the next whole one is; next -1: there is none. Not 0: as above. */
+    int (*damage)(void *ctx, int64_t at, int64_t next, const char *what);
     void *ctx;
 };
 

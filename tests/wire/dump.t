@@ -68,9 +68,9 @@ my $queue = "$store/consumequeue/TopicA/1/" . '0' x 20;
     my ($bad, $rounds, $last) = (0, 0, 0);
     while (waitpid($pid, POSIX::WNOHANG()) == 0) {
         my ($rc, $text) = dump_of(sort glob "$store/commitlog/*");
-        $bad++ if $rc || $text =~ /WRONG|no record|does not fit|add up/;
+        $bad++, diag("status $rc, $1") if $rc || $text =~ /^(.*(?:WRONG|no record|does not fit|add up).*)/m;
         my $n = () = $text =~ /\ttopic=TopicC\t/g;
-        $bad++ if $n < $last;
+        $bad++, diag("$n, and $last before") if $n < $last;
         $last = $n;
         $rounds++;
     }

@@ -66,28 +66,34 @@ static void put_properties(struct dump *d, struct str properties)
     }
 }
 
+struct walk {
+    struct dump *d;
+    int64_t retried;                     /* place of a damage that was looked at again; -1: none */
+};
+
+/* The end of a log that is being written may not be whole yet: a moment later it is. */
+static void settle(void) { nanosleep(&(struct timespec){.tv_nsec = SETTLE_NS}, NULL); }
+
 static bool crc_is_right(const struct message *m) { return !m->body.n || message_body_crc(m->body) == m->body_crc; }
 
-/* The last record of a log that is being written may not be whole yet. */
-static void settle(const struct dump *d, int64_t at, struct message *m)
+static void read_again(const struct dump *d, int64_t at, struct message *m)
 {
     struct message again;
 
-    if (crc_is_right(m))
-        return;
-    nanosleep(&(struct timespec){.tv_nsec = SETTLE_NS}, NULL);
+    settle();
     if (message_record_get(d->map + at, (size_t)(d->size - at), false, &again) == 0 && again.size == m->size)
         *m = again;
 }
 
 static int on_record(void *ctx, int64_t at, const struct message *found)
 {
-    struct dump *d = ctx;
+    struct dump *d = ((struct walk *)ctx)->d;
     struct message m = *found;
 
     if (d->base + at < d->o->from)
         return 0;
-    settle(d, at, &m);
+    if (!crc_is_right(&m))
+        read_again(d, at, &m);
     line_start(d);
     line_int(d, "offset", d->base + at);
     line_int(d, "size", m.size);
@@ -111,10 +117,16 @@ static int on_record(void *ctx, int64_t at, const struct message *found)
     return line_end(d);
 }
 
-static int on_damage(void *ctx, int64_t at, const char *what)
+static int on_damage(void *ctx, int64_t at, int64_t next, const char *what)
 {
-    struct dump *d = ctx;
+    struct walk *walk = ctx;
+    struct dump *d = walk->d;
 
+    if (next < 0 && walk->retried != at) {
+        walk->retried = at;
+        settle();
+        return -EAGAIN;
+    }
     if (d->base + at >= d->o->from)
         line_remark(d, "offset %" PRId64 ": %s", d->base + at, what);
     return 0;
@@ -131,7 +143,9 @@ static void find_base(struct dump *d)
 
 int dump_log(struct dump *d)
 {
-    struct log_walk w = {.map = d->map, .n = (size_t)d->size, .fd = d->fd, .record = on_record, .damage = on_damage, .ctx = d};
+    struct walk walk = {d, -1};
+    struct log_walk w = {.map = d->map, .n = (size_t)d->size, .fd = d->fd, .record = on_record, .damage = on_damage,
+                         .ctx = &walk};
     int64_t end = 0;
     int rc = 0;
 
@@ -141,6 +155,8 @@ int dump_log(struct dump *d)
         return 0;
     if (d->map)
         rc = log_walk(&w, 0, &end);
+    while (rc == -EAGAIN)
+        rc = log_walk(&w, walk.retried, &end);
     if (rc == -ECANCELED)
         return rc;
     if (rc)
