@@ -153,6 +153,13 @@ static int fill_gap(struct scan *c, struct store_queue *q, const struct store_en
     return append_unit(c, q, e, m);
 }
 
+/* The queue begins behind this record, although the log still has it: a power loss took the name of the first file,
+ * and kept that of the next. */
+static bool is_before_start(const struct store_queue *q, int64_t at)
+{
+    return at < queue_min(q) && queue_max(q) > queue_min(q);
+}
+
 static int dispatch_to(struct scan *c, struct store_queue *q, const struct message *m)
 {
     struct store_entry e = {m->physical_offset, m->size, queue_tags_code(&c->s->env, q, m)}, has;
@@ -163,7 +170,9 @@ static int dispatch_to(struct scan *c, struct store_queue *q, const struct messa
         has.tags_code == e.tags_code)
         return 0;
     if (queue_is_past(c, q, e.physical_offset)) {
-        if (in_range)
+        if (is_before_start(q, at) && !c->only_rebuild)
+            q->rebuild = c->found_rebuild = true;
+        else if (in_range)
             correct_unit(c, q, &e, m);
         return 0;
     }

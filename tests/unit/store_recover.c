@@ -386,6 +386,8 @@ static void test_missing(void)
         {KILLED, "consumequeue/TopicA", NULL},
         {KILLED, "consumequeue/TopicA/1", "checkpoint"},
         {KILLED, "consumequeue/TopicB/0/00000000000000000400", NULL},
+        {KILLED, "consumequeue/TopicA/0/00000000000000000000", NULL},
+        {KILLED, "consumequeue/TopicA/0/00000000000000000000", "consumequeue/TopicA/0/00000000000000000400"},
         {KILLED, "checkpoint", NULL},
         {CLOSED, "checkpoint", NULL},
         {CLOSED, "checkpoint", "consumequeue/TopicA/0/00000000000000000400"},
