@@ -208,6 +208,7 @@ static struct queue_work work_of(struct store *s, struct store_queue *q)
 
     pthread_mutex_lock(&s->append_lock);
     work = (struct queue_work){q->flushed, queue_max(q), q->new_files};
+    q->new_files = false;            /* a file that is made from now on is not in the directory that will be synced */
     pthread_mutex_unlock(&s->append_lock);
     return work;
 }
@@ -220,11 +221,9 @@ static struct store_queue *done_with(struct store *s, struct store_queue *q, con
     pthread_mutex_lock(&s->append_lock);
     next = q->dirty_next;
     q->is_dirty = false;
-    if (synced && q->flushed == work->from) {
+    if (synced && q->flushed == work->from)
         q->flushed = work->to;
-        if (work->new_files)
-            q->new_files = false;
-    }
+    q->new_files |= work->new_files && !synced;
     if (!atomic_load(&q->dead) && (q->flushed < queue_max(q) || q->new_files))
         mark_dirty(s, q);
     pthread_mutex_unlock(&s->append_lock);
