@@ -68,7 +68,7 @@ clients: all
 test: check clients fault-programs
 	$(PROVE) $(sort $(wildcard tests/clients/*.t)) $(F_TESTS)
 
-soak: clients fault-programs
+soak: clients unit fault-programs
 	MQ_SOAK=1 $(PROVE) $(sort $(wildcard tests/fault/*.t))
 
 bench: all bench-programs
