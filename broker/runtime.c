@@ -170,6 +170,7 @@ static void v_capacity(const struct snapshot *s, struct buf *out)
 
 static void v_held(const struct snapshot *s, struct buf *out) { buf_i64(out, hold_count(s->b->hold)); }
 static void v_conns(const struct snapshot *s, struct buf *out) { buf_i64(out, server_conns(s->b->server)); }
+static void v_log_syncs(const struct snapshot *s, struct buf *out) { buf_i64(out, s->st.log_syncs); }
 static void v_writable(const struct snapshot *s, struct buf *out) { buf_puts(out, s->st.writable ? "true" : s->st.why_not); }
 
 /* Sorted by name. Rows from "mqfs." are ours. */
@@ -192,6 +193,7 @@ static const struct value_row {
     {"getTransferredTps", v_got_tps},
     {"mqfs.connections", v_conns},
     {"mqfs.heldPulls", v_held},
+    {"mqfs.logSyncs", v_log_syncs},
     {"mqfs.writable", v_writable},
     {"msgGetTotalTodayMorning", v_got_today},
     {"msgGetTotalTodayNow", v_got_total},

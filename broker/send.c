@@ -350,17 +350,27 @@ static void answer(struct send *s, int code, const char *remark)
 /* A send that waits for the disk; its texts follow it. */
 struct flush_wait {
     struct send s;
+    bool ok;
     char texts[];
 };
 
+static void answer_flushed(struct request *r)
+{
+    struct flush_wait *w = request_data(r);
+
+    answer(&w->s, w->ok ? RC_SUCCESS : RC_FLUSH_DISK_TIMEOUT,
+           w->ok ? NULL : "the message is stored, but the disk did not confirm it in time");
+    request_free(r);
+    free(w);
+}
+
+/* The loop answers: the thread that syncs has the next group to put on disk. */
 static void on_flushed(void *arg, bool ok)
 {
     struct flush_wait *w = arg;
 
-    answer(&w->s, ok ? RC_SUCCESS : RC_FLUSH_DISK_TIMEOUT,
-           ok ? NULL : "the message is stored, but the disk did not confirm it in time");
-    request_free(w->s.r);
-    free(w);
+    w->ok = ok;
+    request_to_loop(w->s.r, answer_flushed);
 }
 
 static struct flush_wait *flush_wait_new(const struct send *s)
@@ -397,6 +407,7 @@ void send_answer(struct send *s)
         free(w);
         return;
     }
+    request_set_data(w->s.r, w);
     store_when_flushed(s->b->store, s->end, s->conf->sync_flush_timeout, on_flushed, w);
 }
 

@@ -17,6 +17,8 @@
 #include "common/remoting/codes.h"
 
 #define RETRY_MS 1000                /* between tries to make a file on a full disk */
+#define READY_STEP ((int64_t)4 << 20)
+#define READY_AHEAD (2 * READY_STEP)
 
 int commit_log_open(struct commit_log *l, const char *paths, const char *read_only, int64_t file_size, struct fault *f)
 {
@@ -152,6 +154,48 @@ static void make_spare(struct commit_log *l)
     pthread_cond_broadcast(&l->spare_change);
 }
 
+/* ---- pages ahead of the end ---- */
+
+/* The file that will hold `at`, with a reference; NULL when it is not there yet. spare_lock held. */
+static struct mapped_file *file_ahead(struct commit_log *l, int64_t at)
+{
+    struct mapped_file *m = file_list_get(&l->files, l->dir, at);
+
+    if (!m && l->spare && l->spare->base == at)
+        m = mapped_file_ref(l->spare);
+    return m;
+}
+
+/* One step; spare_lock held, and given back meanwhile. */
+static void make_ready(struct commit_log *l)
+{
+    int64_t max = commit_log_max(l), from = l->ready > max ? l->ready : max, to;
+    struct mapped_file *m = file_ahead(l, from);
+    bool written = l->ready_written;
+
+    if (!m) {                            /* the next file: asked for again with the next sync */
+        l->ready_wanted = l->ready;
+        return;
+    }
+    to = m->base + m->size - from < READY_STEP ? m->base + m->size : from + READY_STEP;
+    pthread_mutex_unlock(&l->spare_lock);
+    mapped_file_ready(m, from - m->base, to - m->base, written);
+    mapped_file_unref(m);
+    pthread_mutex_lock(&l->spare_lock);
+    l->ready = to;
+}
+
+void commit_log_make_ready(struct commit_log *l, int64_t end, bool written)
+{
+    pthread_mutex_lock(&l->spare_lock);
+    if (l->ready < end + READY_AHEAD - READY_STEP && l->ready_wanted <= l->ready) {
+        l->ready_wanted = end + READY_AHEAD;
+        l->ready_written = written;
+        pthread_cond_broadcast(&l->spare_change);
+    }
+    pthread_mutex_unlock(&l->spare_lock);
+}
+
 static void *spare_main(void *arg)
 {
     struct commit_log *l = arg;
@@ -160,6 +204,8 @@ static void *spare_main(void *arg)
     while (!l->stop) {
         if (l->spare_base >= 0)
             make_spare(l);
+        else if (l->ready < l->ready_wanted)
+            make_ready(l);
         else
             pthread_cond_wait(&l->spare_change, &l->spare_lock);
     }

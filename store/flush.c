@@ -12,6 +12,7 @@
 
 #define PAGE 4096
 #define IN_VAIN_MS 10
+#define SMALL_GROUP (256 << 10)      /* a sync of less is quicker on blocks that were written before */
 #define TOGETHER 64                  /* more dirty queues than this are synced with one syncfs */
 
 struct waiter {
@@ -47,7 +48,7 @@ bool store_when_flushed(struct store *s, int64_t end, int timeout_ms, void (*cb)
 {
     struct flusher *fl = &s->flush;
     struct waiter *w = NULL;
-    bool done, first;
+    bool done;
 
     if (atomic_load_explicit(&fl->flushed, memory_order_acquire) >= end) {
         cb(arg, true);
@@ -56,11 +57,10 @@ bool store_when_flushed(struct store *s, int64_t end, int timeout_ms, void (*cb)
     pthread_mutex_lock(&fl->lock);
     done = atomic_load_explicit(&fl->flushed, memory_order_acquire) >= end;
     if (!done && !fl->stop && (w = waiter_take(fl))) {
-        first = !fl->waiters;
         *w = (struct waiter){fl->waiters, end, mono_ms() + timeout_ms, cb, arg};
         fl->waiters = w;
         pthread_cond_signal(&fl->wake);
-        if (first)
+        if (fl->timer_idle)
             pthread_cond_signal(&fl->wake_timer);
     }
     pthread_mutex_unlock(&fl->lock);
@@ -118,11 +118,14 @@ int flush_log(struct store *s)
     time = atomic_load_explicit(&s->log.last_time, memory_order_acquire);
     to = commit_log_max(&s->log);
     if (!rc && to > from && !(rc = commit_log_sync(&s->log, from, to))) {
+        count_locked(&fl->syncs, 1);
         atomic_store(&fl->flushed_time, time);
         atomic_store_explicit(&fl->flushed, to, memory_order_release);
     }
     atomic_store(&fl->sync_error, rc);
     pthread_mutex_unlock(&fl->sync_lock);
+    if (s->conf.sync_flush && to > from)
+        commit_log_make_ready(&s->log, to, to - from < SMALL_GROUP);
     if (rc)
         writes_failed(s, rc, "sync the commit log");
     return rc;
@@ -184,7 +187,8 @@ static void *timer_main(void *arg)
     pthread_mutex_lock(&fl->lock);
     while (!fl->stop) {
         int64_t at = next_deadline(fl), now = mono_ms();
-        if (at == INT64_MAX)
+        fl->timer_idle = at == INT64_MAX;
+        if (fl->timer_idle)
             pthread_cond_wait(&fl->wake_timer, &fl->lock);
         else if (at > now)
             /* Those who come later mostly wait longer; one that does not is told at most 100 ms late. */

@@ -14,16 +14,17 @@ struct store;
 struct waiter;
 
 struct flusher {
-    pthread_mutex_t lock;            /* guards waiters, idle, stop; a leaf; callbacks run without it */
+    pthread_mutex_t lock;            /* guards waiters, idle, stop, timer_idle; a leaf; callbacks run without it */
     pthread_cond_t wake;             /* the log thread: somebody waits, or stop */
     pthread_cond_t wake_slow;        /* the queue thread: stop */
-    pthread_cond_t wake_timer;       /* the timer thread: a first waiter, or stop */
+    pthread_cond_t wake_timer;       /* the timer thread: a first waiter when it sleeps without an end, or stop */
     struct waiter *waiters, *idle;
-    bool stop;
+    bool stop, timer_idle;
     pthread_mutex_t sync_lock;       /* one sync of the log at a time; held over the disk; leaves under it */
     _Atomic int sync_error;          /* of the log; sticky; written under sync_lock */
     _Atomic int64_t flushed;         /* the log is on disk up to here */
     _Atomic int64_t flushed_time;    /* store time of the last message there, ms */
+    _Atomic int64_t syncs;           /* of the log that had something to sync; written under sync_lock */
     int64_t last_thorough, last_queue_thorough;      /* mono ms; each its thread's */
     pthread_t threads[3];
     int n_threads;

@@ -195,6 +195,21 @@ int mapped_file_sync(const struct mapped_file *m, int64_t from, int64_t to)
     return msync(m->map + from, (size_t)(to - from), MS_SYNC) < 0 ? -errno : 0;
 }
 
+void mapped_file_ready(const struct mapped_file *m, int64_t from, int64_t to, bool written)
+{
+#ifdef MADV_POPULATE_WRITE
+    char *p = m->map + (from & ~(PAGE - 1));
+    size_t n = (size_t)(to - (from & ~(PAGE - 1)));
+
+    /* Nothing here can fail in a way that an append or a sync would not meet itself, and tell. */
+    madvise(p, n, MADV_RANDOM);
+    if (madvise(p, n, MADV_POPULATE_WRITE) == 0 && written)
+        msync(p, n, MS_SYNC);
+    if (!m->home || m->home->read_ahead)
+        madvise(p, n, MADV_NORMAL);
+#endif
+}
+
 static int is_zero_range(int fd, int64_t from, int64_t end)
 {
     static const char zeros[ZERO_CHUNK];

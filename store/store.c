@@ -320,6 +320,7 @@ void store_stats(struct store *s, struct store_stats *out)
         .log_min = commit_log_min(&s->log),
         .log_max = commit_log_max(&s->log),
         .flushed = atomic_load(&s->flush.flushed),
+        .log_syncs = atomic_load(&s->flush.syncs),
         .appended_messages = atomic_load(&s->appended_messages),
         .appended_bytes = atomic_load(&s->appended_bytes),
         .append_refused = atomic_load(&s->append_refused),

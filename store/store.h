@@ -258,6 +258,7 @@ int store_clean_unused(struct store *s, bool (*keep)(void *arg, struct str topic
 struct store_stats {
     int64_t log_min, log_max;          /* commit log offsets */
     int64_t flushed;                   /* on disk up to here */
+    int64_t log_syncs;                 /* times that the log was put on disk since open */
     int64_t appended_messages, appended_bytes;   /* since open */
     int64_t append_refused;
     int64_t got_messages, got_bytes, get_found, get_missed;

@@ -72,6 +72,8 @@ struct conn *request_conn(const struct request *r) { return r->c; }
 const struct op *request_op(const struct request *r) { return r->op; }
 bool request_oneway(const struct request *r) { return r->oneway; }
 bool request_on_loop(const struct request *r) { return loop_here == r->c->loop; }
+void request_set_data(struct request *kept, void *data) { kept->data = data; }
+void *request_data(const struct request *kept) { return kept->data; }
 
 /* ---- replies ---- */
 
@@ -213,6 +215,7 @@ struct request *request_keep(struct request *r)
     k->c = conn_hold(r->c);
     k->op = r->op;
     k->fn = NULL;
+    k->data = NULL;
     k->taken = NULL;
     k->kept = true;
     k->passed = false;

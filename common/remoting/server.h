@@ -142,6 +142,9 @@ void request_to_worker(struct request *r, void (*fn)(struct request *r));
 /* Runs a kept request's fn on its connection's loop, never at once; any thread. fn must answer and free it,
  * or keep holding it. Also when the conn has closed meanwhile. The way in which a held pull is tried again. */
 void request_to_loop(struct request *kept, void (*fn)(struct request *r));
+/* A word of the handler's own on a kept request; NULL at first. The server neither reads nor frees it. */
+void request_set_data(struct request *kept, void *data);
+void *request_data(const struct request *kept);
 
 /* Fills *hdr from the request's ext fields as fields_decode does. false: they were refused and that was answered;
  * the handler then just returns. */

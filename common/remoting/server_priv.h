@@ -133,6 +133,7 @@ struct request {
     struct conn *c;
     const struct op *op;            /* NULL: unknown code */
     void (*fn)(struct request *r);  /* what the worker or the loop is to run */
+    void *data;                     /* of a kept one: its keeper's */
     bool *taken;                    /* on a worker: set when the handler keeps it */
     bool kept;                      /* it is a copy of its own, holds its conn */
     bool passed;                    /* it was kept: the copy answers */
