@@ -171,7 +171,6 @@ static void make_ready(struct commit_log *l)
 {
     int64_t max = commit_log_max(l), from = l->ready > max ? l->ready : max, to;
     struct mapped_file *m = file_ahead(l, from);
-    bool written = l->ready_written;
 
     if (!m) {                            /* the next file: asked for again with the next sync */
         l->ready_wanted = l->ready;
@@ -179,18 +178,17 @@ static void make_ready(struct commit_log *l)
     }
     to = m->base + m->size - from < READY_STEP ? m->base + m->size : from + READY_STEP;
     pthread_mutex_unlock(&l->spare_lock);
-    mapped_file_ready(m, from - m->base, to - m->base, written);
+    mapped_file_ready(m, from - m->base, to - m->base);
     mapped_file_unref(m);
     pthread_mutex_lock(&l->spare_lock);
     l->ready = to;
 }
 
-void commit_log_make_ready(struct commit_log *l, int64_t end, bool written)
+void commit_log_make_ready(struct commit_log *l, int64_t end)
 {
     pthread_mutex_lock(&l->spare_lock);
     if (l->ready < end + READY_AHEAD - READY_STEP && l->ready_wanted <= l->ready) {
         l->ready_wanted = end + READY_AHEAD;
-        l->ready_written = written;
         pthread_cond_broadcast(&l->spare_change);
     }
     pthread_mutex_unlock(&l->spare_lock);

@@ -35,7 +35,6 @@ struct commit_log {
     struct fault spare_fault;        /* why the last try failed; err 0: it did not */
     int64_t spare_retry_at;          /* mono ms before which no new try is made */
     int64_t ready, ready_wanted;     /* pages are ready up to here (of the file being written), and shall be */
-    bool ready_written;              /* on disk too */
 };
 
 /* Loads the directories' files (made when missing; lists as log_dirs_open has them). The end is unknown until
@@ -71,9 +70,9 @@ int64_t commit_log_min(struct commit_log *l);
 struct mapped_file *commit_log_get(struct commit_log *l, int64_t offset, int64_t n);
 /* Store time of the record at offset, -1 when no record can start there. Reads the log: may wait for the disk. */
 int64_t commit_log_time_at(struct commit_log *l, int64_t offset, int64_t size);
-/* For a log that is synced after each few messages: has the thread bring the pages behind `end` into memory before
- * appends come to them, one page at a time (see mapped_file_ready), and when written onto the disk too. Does not wait. */
-void commit_log_make_ready(struct commit_log *l, int64_t end, bool written);
+/* For a log that is synced after each few messages: has the thread make the pages behind `end` ready (see
+ * mapped_file_ready) before appends come to them. Does not wait. */
+void commit_log_make_ready(struct commit_log *l, int64_t end);
 /* Puts [from, to) on disk. 0 or -errno. Any thread. */
 int commit_log_sync(struct commit_log *l, int64_t from, int64_t to);
 

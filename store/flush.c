@@ -12,7 +12,6 @@
 
 #define PAGE 4096
 #define IN_VAIN_MS 10
-#define SMALL_GROUP (256 << 10)      /* a sync of less is quicker on blocks that were written before */
 #define TOGETHER 64                  /* more dirty queues than this are synced with one syncfs */
 
 struct waiter {
@@ -125,7 +124,7 @@ int flush_log(struct store *s)
     atomic_store(&fl->sync_error, rc);
     pthread_mutex_unlock(&fl->sync_lock);
     if (s->conf.sync_flush && to > from)
-        commit_log_make_ready(&s->log, to, to - from < SMALL_GROUP);
+        commit_log_make_ready(&s->log, to);
     if (rc)
         writes_failed(s, rc, "sync the commit log");
     return rc;

@@ -195,7 +195,7 @@ int mapped_file_sync(const struct mapped_file *m, int64_t from, int64_t to)
     return msync(m->map + from, (size_t)(to - from), MS_SYNC) < 0 ? -errno : 0;
 }
 
-void mapped_file_ready(const struct mapped_file *m, int64_t from, int64_t to, bool written)
+void mapped_file_ready(const struct mapped_file *m, int64_t from, int64_t to)
 {
 #ifdef MADV_POPULATE_WRITE
     char *p = m->map + (from & ~(PAGE - 1));
@@ -203,7 +203,7 @@ void mapped_file_ready(const struct mapped_file *m, int64_t from, int64_t to, bo
 
     /* Nothing here can fail in a way that an append or a sync would not meet itself, and tell. */
     madvise(p, n, MADV_RANDOM);
-    if (madvise(p, n, MADV_POPULATE_WRITE) == 0 && written)
+    if (madvise(p, n, MADV_POPULATE_WRITE) == 0)
         msync(p, n, MS_SYNC);
     if (!m->home || m->home->read_ahead)
         madvise(p, n, MADV_NORMAL);

@@ -53,10 +53,10 @@ int mapped_file_create(struct mapped_file *m, const char *dir, int64_t reserve, 
 int mapped_file_reserve(const struct mapped_file *m, const char *dir, int64_t from, int64_t n);
 /* Puts [from, to) (relative to the file) on disk: data, and the metadata needed to read it. 0 or -errno. */
 int mapped_file_sync(const struct mapped_file *m, int64_t from, int64_t to);
-/* Brings [from, to) into memory for writing, page by page, and when written onto the disk too; what is there stays.
- * Without it the kernel may bring a new part of a file in as one folio of megabytes, of which each sync then writes
- * all; and space that was reserved and never written costs its first sync a commit of the file system's journal. */
-void mapped_file_ready(const struct mapped_file *m, int64_t from, int64_t to, bool written);
+/* Brings [from, to) into memory for writing, page by page, and writes it to the disk; what is there stays. Without it
+ * the kernel may bring a new part of a file in as one folio of megabytes, of which each sync then writes all; and the
+ * first sync of space that was reserved and never written has the file system's own records to write too. */
+void mapped_file_ready(const struct mapped_file *m, int64_t from, int64_t to);
 /* 1 when every byte from `from` on is zero, 0 when not, or -errno. Skips holes, so it is quick on sparse files. */
 int mapped_file_is_zero_from(const struct mapped_file *m, const char *dir, int64_t from);
 /* Where the last part of the file that is not a hole ends; the file's size when that is not known. */
