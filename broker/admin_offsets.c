@@ -52,11 +52,19 @@ static const struct field correction_fields[] = {
     FIELD("filterGroups", FIELD_STR, filter_groups, false, NULL),
 };
 
-/* The handle of a queue that the topic has, else NULL with the reason in f. It outlives the topic (store.h). */
+static int disk_failed(struct fault *f, int rc, struct str topic, int32_t id)
+{
+    return fault_set(f, RC_SYSTEM_ERROR, -rc, "queue %d of topic %.*s cannot be read from the disk: %s; the broker's log "
+                     "says more", id, STR_ARG(topic), strerror(-rc));
+}
+
+/* The handle of a queue that the topic has, and that can be read, else NULL with the reason in f. It outlives the topic
+ * (store.h). */
 static struct store_queue *find_queue(struct broker *b, struct str topic, int32_t id, struct fault *f)
 {
     struct store_queue *q = NULL;
     struct topic *t;
+    int rc;
 
     meta_read(b->meta);
     t = meta_topic(b->meta, topic);
@@ -68,6 +76,10 @@ static struct store_queue *find_queue(struct broker *b, struct str topic, int32_
     else
         q = t->queues[id];
     meta_done(b->meta);
+    if (q && (rc = store_queue_load(b->store, q))) {
+        disk_failed(f, rc, topic, id);
+        return NULL;
+    }
     return q;
 }
 
@@ -97,6 +109,19 @@ static void reply_number(struct request *r, const char *name, int64_t v)
     reply_send(r, &out);
 }
 
+/* A number that the disk had to give: below -1 it did not. */
+static void reply_read(struct request *r, const struct offset_header *h, const char *name, int64_t v)
+{
+    struct fault f;
+
+    if (v >= -1) {
+        reply_number(r, name, v);
+        return;
+    }
+    disk_failed(&f, (int)v, h->topic, h->queue_id);
+    reply_fault(r, &f);
+}
+
 /* ---- queues ---- */
 
 void op_get_max_offset(struct request *r)
@@ -121,7 +146,7 @@ void op_get_earliest_msg_storetime(struct request *r)
     struct offset_header h;
     struct store_queue *q = QUEUE_OF(queue_fields, r, &h);
     if (q)
-        reply_number(r, "timestamp", store_time_at(s, q, store_queue_min(s, q)));
+        reply_read(r, &h, "timestamp", store_time_at(s, q, store_queue_min(s, q)));
 }
 
 void op_search_offset_by_timestamp(struct request *r)
@@ -129,9 +154,9 @@ void op_search_offset_by_timestamp(struct request *r)
     struct offset_header h;
     struct store_queue *q = QUEUE_OF(search_fields, r, &h);
     if (q)
-        reply_number(r, "offset",
-                     store_offset_at_time(broker_of(r)->store, q, h.timestamp,
-                                          str_is(h.boundary, "upper") || str_is(h.boundary, "UPPER")));
+        reply_read(r, &h, "offset",
+                   store_offset_at_time(broker_of(r)->store, q, h.timestamp,
+                                        str_is(h.boundary, "upper") || str_is(h.boundary, "UPPER")));
 }
 
 /* ---- committed offsets ---- */
@@ -290,14 +315,17 @@ void op_clone_group_offset(struct request *r)
 
 /* ---- progress as times, and groups compared ---- */
 
-static void jw_time_span(struct json_writer *w, struct broker *b, const struct offset_header *h,
-                         struct store_queue *q, int32_t id)
+/* 0, or -errno: the disk did not give a time. */
+static int jw_time_span(struct json_writer *w, struct broker *b, const struct offset_header *h,
+                        struct store_queue *q, int32_t id)
 {
     int64_t min = store_queue_min(b->store, q), max = store_queue_max(b->store, q);
     int64_t committed = offsets_get(b->offsets, h->group, h->topic, id);
     int64_t first = store_time_at(b->store, q, min), last = store_time_at(b->store, q, max - 1);
     int64_t consumed = committed > 0 ? store_time_at(b->store, q, committed - 1) : first;
 
+    if (first < -1 || last < -1 || consumed < -1)
+        return (int)(first < -1 ? first : last < -1 ? last : consumed);
     jw_object(w);
     jw_kint(w, "consumeTimeStamp", consumed);
     jw_kint(w, "delayTime", committed < max && consumed > 0 && last > consumed ? last - consumed : 0);
@@ -306,6 +334,7 @@ static void jw_time_span(struct json_writer *w, struct broker *b, const struct o
     admin_queue_json(w, b, h->topic, id);
     jw_kint(w, "minTimeStamp", first);
     jw_object_end(w);
+    return 0;
 }
 
 void op_query_consume_time_span(struct request *r)
@@ -315,7 +344,9 @@ void op_query_consume_time_span(struct request *r)
     struct json_writer w;
     struct buf body = {0};
     struct store_queue *q;
+    struct fault f = {0};
     int32_t n;
+    int rc = 0;
 
     if (!REQUEST_FIELDS(r, span_fields, &h))
         return;
@@ -327,11 +358,17 @@ void op_query_consume_time_span(struct request *r)
     jw_init(&w, &body, false);
     jw_object(&w);
     jw_karray(&w, "consumeTimeSpanSet");
-    for (int32_t i = 0; i < n && (q = find_queue(b, h.topic, i, NULL)); i++)
-        jw_time_span(&w, b, &h, q, i);
+    for (int32_t i = 0; !rc && i < n && (q = find_queue(b, h.topic, i, &f)); i++)
+        if ((rc = jw_time_span(&w, b, &h, q, i)))
+            disk_failed(&f, rc, h.topic, i);
     jw_array_end(&w);
     jw_object_end(&w);
-    admin_reply_json(r, &body);
+    if (f.rc != RC_SYSTEM_ERROR) {       /* else the topic was deleted meanwhile, or has fewer queues now */
+        admin_reply_json(r, &body);
+        return;
+    }
+    buf_free(&body);
+    reply_fault(r, &f);
 }
 
 struct slowest {

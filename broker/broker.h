@@ -78,15 +78,19 @@ int broker_topic_put(struct broker *b, const struct caller *c, struct str topic,
  * holds messages, unless its perm is 0: so that messages go only after a second act, echo 0 > perm. */
 int broker_topic_delete(struct broker *b, const struct caller *c, struct str topic, struct fault *f);
 
-/* One queue of a topic. min and max are queue offsets, max the next to be written. -ENOENT outside the topic's queues. */
+/* One queue of a topic. min and max are queue offsets, max the next to be written. -ENOENT outside the topic's queues;
+ * -EIO and others: the disk does not give it. */
 struct queue_info {
     int64_t min, max;
     int64_t last_time;               /* store time of the last message, ms, 0 none */
 };
 int broker_queue_get(struct broker *b, struct str topic, int32_t queue, struct queue_info *out);
-/* The message at a queue offset: its decoded fields point into *hold, to be given back with store_release. -ENOENT. */
+/* The message at a queue offset: its decoded fields point into *hold, a copy, to be given back with store_release.
+ * -ENOENT; -EIO and others: the disk does not give it. */
 int broker_message_get(struct broker *b, struct str topic, int32_t queue, int64_t offset, struct message *out,
                        struct store_result **hold);
+/* Its numbers, and the lengths of its texts, without the texts (NULL): no body is read for them. */
+int broker_message_look(struct broker *b, struct str topic, int32_t queue, int64_t offset, struct message *out);
 /* A message as one JSON line: keys, tags, ids, properties, hosts, times and body (as text when it is UTF-8, else
  * base64 under bodyBase64). */
 void broker_message_json(const struct message *m, struct buf *out);

@@ -361,16 +361,21 @@ void op_consume_message_directly(struct request *r)
     struct broker *b = broker_of(r);
     struct relay_header h;
     struct store_result *message = NULL;
+    struct message m;
     struct host host;
     struct command ask;
     int64_t at;
+    int rc;
 
     if (!REQUEST_FIELDS(r, relay_fields, &h))
         return;
-    if (offset_id_parse(h.msg_id, &host, &at) || store_read(b->store, at, 0, &message)) {
+    rc = offset_id_parse(h.msg_id, &host, &at) ? -ENOENT : store_load(b->store, at, 0, &m, &message);
+    if (rc == -ENOENT)
         reply(r, RC_SYSTEM_ERROR, "no message with the offset id %.*s is in this broker's log", STR_ARG(h.msg_id));
+    else if (rc)
+        reply(r, RC_SYSTEM_ERROR, "the message of the offset id %.*s cannot be read: %s", STR_ARG(h.msg_id), strerror(-rc));
+    if (rc)
         return;
-    }
     ask_like(request_cmd(r), &ask);
     command_add(&ask, "brokerName", str_of(broker_conf(b)->broker_name));
     ask.body = str_n(message->iov[0].iov_base, message->iov[0].iov_len);

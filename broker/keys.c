@@ -95,7 +95,7 @@ static int heads_take(struct walk *w, struct broker *b, struct str topic)
 
 /* ---- the keys ---- */
 
-/* 1: go on; 0: that is enough; -ENOMEM. */
+/* 1: go on; 0: that is enough; -errno. */
 static int show(struct walk *w, struct str key, int64_t time)
 {
     struct seen *x;
@@ -116,16 +116,14 @@ static int show_keys(struct walk *w, const struct store_entry *e)
     struct store_result *r;
     struct message m;
     struct str keys;
-    int rc = store_read(w->s, e->physical_offset, e->size, &r);
+    int rc = store_load(w->s, e->physical_offset, e->size, &m, &r);
 
     if (rc)
-        return rc == -ENOMEM ? rc : 1;       /* expired meanwhile, or damaged: it has no key that can be told */
+        return rc == -ENOENT ? 1 : rc;       /* expired meanwhile, or damaged: it has no key that can be told */
     rc = 1;
-    if (message_record_get(r->iov[0].iov_base, r->iov[0].iov_len, false, &m) == 0) {
-        keys = prop_get(m.properties, "KEYS");
-        while (keys.n && rc > 0)
-            rc = show(w, message_next_key(&keys), m.store_timestamp);
-    }
+    keys = prop_get(m.properties, "KEYS");
+    while (keys.n && rc > 0)
+        rc = show(w, message_next_key(&keys), m.store_timestamp);
     store_release(r);
     return rc;
 }

@@ -71,20 +71,20 @@ static int collect(struct broker *b, struct str group, struct names *names)
     return names->failed ? -ENOMEM : g ? 0 : -ENOENT;
 }
 
-/* One queue. false: the topic has no such queue (any more). */
-static bool lag_of(struct broker *b, struct str group, const char *topic, int32_t queue,
-                   struct lag_info *row)
+/* One queue. 0; -ENOENT: the topic has no such queue (any more); or -errno of the disk. */
+static int lag_of(struct broker *b, struct str group, const char *topic, int32_t queue,
+                  struct lag_info *row)
 {
     struct topic *t;
     int64_t min = 0, from;
-    bool found = false;
+    int rc = -ENOENT;
 
     meta_read(b->meta);
     t = meta_topic(b->meta, str_of(topic));
     if (t && queue < t->info.read_queues && queue < t->n_queues) {
+        rc = store_queue_load(b->store, t->queues[queue]);
         min = store_queue_min(b->store, t->queues[queue]);
         row->max = store_queue_max(b->store, t->queues[queue]);
-        found = true;
     }
     meta_done(b->meta);
     row->topic = topic;
@@ -92,7 +92,7 @@ static bool lag_of(struct broker *b, struct str group, const char *topic, int32_
     row->committed = offsets_get(b->offsets, group, str_of(topic), queue);
     from = row->committed < min ? min : row->committed;     /* what is deleted cannot be caught up with */
     row->lag = row->max > from ? row->max - from : 0;
-    return found;
+    return rc;
 }
 
 int broker_group_lag(struct broker *b, struct str group, void (*each)(void *arg,
@@ -105,12 +105,15 @@ int broker_group_lag(struct broker *b, struct str group, void (*each)(void *arg,
     for (struct name *n = rc ? NULL : names.all; n; n = n->hh.next) {
         struct lag_info row;
 
-        for (int32_t queue = 0; lag_of(b, group, n->text, queue, &row); queue++) {
+        int err = 0;
+        for (int32_t queue = 0; !rc && (err = lag_of(b, group, n->text, queue, &row)) == 0; queue++) {
             char holder[256];
             row.holder = order_lock_holder(b->order_locks, group, str_of(n->text), queue,
                                            holder) ? holder : "";
             each(arg, &row);
         }
+        if (err != -ENOENT && !rc)
+            rc = err;
     }
     free_names(&names);
     return rc;

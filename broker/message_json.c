@@ -9,26 +9,35 @@
 #define COMPRESSION_MASK 0x700           /* MessageSysFlag: the kind of compression; 0 (old clients) and 3 are zlib */
 #define COMPRESSION_ZLIB 0x300
 
-int broker_message_get(struct broker *b, struct str topic, int32_t queue, int64_t offset,
-                       struct message *out, struct store_result **hold)
+static int find_entry(struct broker *b, struct str topic, int32_t queue, int64_t offset, struct store_entry *out)
 {
-    struct store_entry e;
     struct topic *t;
     int rc = -ENOENT;
 
     meta_read(b->meta);
     t = meta_topic(b->meta, topic);
     if (t && queue >= 0 && queue < t->n_queues)
-        rc = store_entry(b->store, t->queues[queue], offset, &e);
+        rc = store_entry(b->store, t->queues[queue], offset, out);
     meta_done(b->meta);
-    if (rc || (rc = store_read(b->store, e.physical_offset, e.size, hold)))
-        return rc;
-    if ((*hold)->n_iov == 1 && message_record_get((*hold)->iov[0].iov_base, (*hold)->iov[0].iov_len, false,
-                                                  out) == 0)
-        return 0;
-    store_release(*hold);
+    return rc;
+}
+
+int broker_message_get(struct broker *b, struct str topic, int32_t queue, int64_t offset,
+                       struct message *out, struct store_result **hold)
+{
+    struct store_entry e;
+    int rc = find_entry(b, topic, queue, offset, &e);
+
     *hold = NULL;
-    return -EIO;
+    return rc ? rc : store_load(b->store, e.physical_offset, e.size, out, hold);
+}
+
+int broker_message_look(struct broker *b, struct str topic, int32_t queue, int64_t offset, struct message *out)
+{
+    struct store_entry e;
+    int rc = find_entry(b, topic, queue, offset, &e);
+
+    return rc ? rc : store_look(b->store, e.physical_offset, e.size, out);
 }
 
 /* ---- bodies ---- */

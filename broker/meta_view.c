@@ -70,10 +70,10 @@ int broker_queue_get(struct broker *b, struct str topic, int32_t queue, struct q
     if (t && queue >= 0 && queue < t->n_queues && (queue < t->info.read_queues ||
                                                    queue < t->info.write_queues)) {
         struct store_queue *q = t->queues[queue];
+        rc = store_queue_load(b->store, q);
         out->min = store_queue_min(b->store, q);
         out->max = store_queue_max(b->store, q);
         out->last_time = store_queue_last_time(b->store, q);
-        rc = 0;
     }
     meta_done(b->meta);
     return rc;

@@ -253,6 +253,9 @@ static int64_t suggested(const struct pull *p, bool cold)
     return cold ? p->g->info.which_broker_when_slow : p->g->info.broker_id;
 }
 
+/* The client's own rule for such an answer is to ask again a little later, for the same offset. */
+#define DISK_FAILED "the disk did not give the messages of topic %.*s, queue %d, from %lld on; the broker's log says more"
+
 static int read_queue(struct pull *p, struct fault *f)
 {
     struct store_limits limits = limits_of(p);
@@ -261,6 +264,11 @@ static int read_queue(struct pull *p, struct fault *f)
 
     if (!res)
         return fault_set(f, RC_SYSTEM_BUSY, ENOMEM, "no memory to read the queue");
+    if (res->status == STORE_READ_FAILED) {
+        store_release(res);
+        return fault_set(f, RC_SYSTEM_ERROR, EIO, DISK_FAILED, STR_ARG(p->h.topic), p->h.queue_id,
+                         (long long)p->h.offset);
+    }
     p->code = p->h.offset ? statuses[res->status].code : statuses[res->status].code_at_zero;
     p->status = statuses[res->status].name;
     p->next_begin = res->next_begin;
@@ -333,13 +341,23 @@ static void answer(struct pull *p)
         reply_send(p->r, &out);
 }
 
+/* Waits for the disk. */
+static void touch_and_reply(struct pull *p)
+{
+    if (store_touch(p->found) == 0) {
+        answer(p);
+        return;
+    }
+    store_release(p->found);
+    reply(p->r, RC_SYSTEM_ERROR, DISK_FAILED, STR_ARG(p->h.topic), p->h.queue_id, (long long)p->h.offset);
+}
+
 /* A pull whose messages have to be brought from the disk first. */
 static void touch_and_answer(void *arg)
 {
     struct pull *p = arg;
 
-    store_touch(p->found);
-    answer(p);
+    touch_and_reply(p);
     request_free(p->r);
     free(p);
 }
@@ -506,8 +524,9 @@ static bool pull_run(struct request *r, bool first)
     if (p.found && p.found->far && request_on_loop(r))
         return answer_cold(&p);
     if (p.found && p.found->far)
-        store_touch(p.found);
-    answer(&p);
+        touch_and_reply(&p);
+    else
+        answer(&p);
     return false;
 }
 

@@ -38,18 +38,21 @@ void op_query_message(struct request *r)
     struct query_header h;
     struct command out;
     char time[21], offset[21];
+    int rc;
 
     if (!REQUEST_FIELDS(r, fields, &h))
         return;
     if (str_is(command_ext(request_cmd(r), "_UNIQUE_KEY_QUERY"), "true"))
         h.max_num = conf->default_query_max_num;
-    if (store_query(broker_of(r)->store,
+    rc = store_query(broker_of(r)->store,
                     &(struct store_query){.topic = h.topic, .key = h.key, .tag = str_is(h.index_type, "T"),
                                           .begin = h.begin, .end = h.end, .max_bytes = REPLY_BYTES,
                                           .max_messages = smaller(h.max_num, conf->max_msgs_num_batch),
                                           .wait_ms = WAIT_MS},
-                    &end, &res)) {
-        reply(r, RC_SYSTEM_ERROR, "the query failed: no memory, or the disk did not give the messages");
+                    &end, &res);
+    if (rc) {
+        reply(r, RC_SYSTEM_ERROR, rc == -ENOMEM ? "no memory for the query" :
+              "the disk did not give what the query has to look at; the broker's log says more");
         return;
     }
     reply_start(r, &out, res->n_messages ? RC_SUCCESS : RC_QUERY_NOT_FOUND);
@@ -61,7 +64,11 @@ void op_query_message(struct request *r)
         reply_send(r, &out);
         return;
     }
-    store_touch(res);
+    if (store_touch(res)) {
+        store_release(res);
+        reply(r, RC_SYSTEM_ERROR, "the disk did not give the messages found; the broker's log says more");
+        return;
+    }
     reply_extents(r, &out, res->iov, res->n_iov, store_release, res);
 }
 
@@ -101,9 +108,9 @@ int broker_messages_by_key(struct broker *b, struct str topic, const struct key_
 
     if (rc)
         return rc;
-    if (!res->n_messages) {
+    if (!res->n_messages || (rc = store_own(res))) {
         store_release(res);
-        return -ENOENT;
+        return rc ? rc : -ENOENT;
     }
     if ((m = malloc((size_t)res->n_messages * sizeof(*m)))) {
         n = split(res, m);
@@ -127,10 +134,11 @@ static int by_offset_id(struct broker *b, struct str id, struct message *out, st
 {
     struct host host;
     int64_t offset;
+    int rc = offset_id_parse(id, &host, &offset) ? -ENOENT : store_load(b->store, offset, 0, out, hold);
 
-    if (offset_id_parse(id, &host, &offset) || store_read(b->store, offset, 0, hold))
-        return -ENOENT;
-    if (split(*hold, out) == 1 && host_is(&out->store_host, &host))
+    if (rc)
+        return rc;
+    if (host_is(&out->store_host, &host))
         return 0;
     store_release(*hold);
     *hold = NULL;
@@ -147,6 +155,10 @@ static int by_unique_id(struct broker *b, struct str id, struct message *out, st
     for (uint32_t after = 0; rc == -ENOENT && broker_topic_next(b, after, t) == 0; after = t->id) {
         int failed = query(b, str_of(t->name), &key, 0, 1, wait_ms, hold);
         wait_ms = 0;
+        if (!failed && (failed = store_own(*hold))) {
+            store_release(*hold);
+            *hold = NULL;
+        }
         if (failed) {
             rc = failed;
         } else if (split(*hold, out) == 1 && str_eq(prop_get(out->properties, "UNIQ_KEY"), id)) {
@@ -180,7 +192,8 @@ int broker_offset_at_time(struct broker *b, struct str topic, int32_t queue, str
     if (!q)
         return -ENOENT;
     min = store_queue_min(b->store, q);
-    *out = store_offset_at_time(b->store, q, at.value, false);
+    if ((*out = store_offset_at_time(b->store, q, at.value, false)) < 0)
+        return (int)*out;
     if (*out < min)      /* Apache's answer to a time before the first message is its file's start */
         *out = min;
     return *out < store_queue_max(b->store, q) ? 0 : -ENOENT;

@@ -175,7 +175,7 @@ static int deliver(struct schedule *s, int level, int64_t offset, const struct s
     struct store_result *res = NULL;
     struct message m;
     struct fault f;
-    int rc = store_read(s->b->store, e->physical_offset, e->size, &res);
+    int rc = store_load(s->b->store, e->physical_offset, e->size, &m, &res);
 
     if (rc == -ENOENT) {
         log_warn("delayed message %lld of level %d is no longer in the log", (long long)offset, level);
@@ -183,7 +183,7 @@ static int deliver(struct schedule *s, int level, int64_t offset, const struct s
     }
     if (rc)
         return rc;
-    if (message_record_get(res->iov[0].iov_base, res->iov[0].iov_len, false, &m) != 0 || !restore(&m)) {
+    if (!restore(&m)) {
         log_error("delayed message %lld of level %d does not say where it belongs: it is left out", (long long)offset, level);
         store_release(res);
         return 0;

@@ -143,16 +143,14 @@ static int send_back(struct back *k, const char *from, struct store_put *put, st
     struct store_result *res;
     struct message m;
     struct buf properties = {0};
-    int rc;
+    int rc = k->h.offset < 0 ? -ENOENT : store_load(k->b->store, k->h.offset, 0, &m, &res);
 
-    if (k->h.offset < 0 || store_read(k->b->store, k->h.offset, 0, &res))
+    if (rc == -ENOENT)
         return fault_set(f, RC_SYSTEM_ERROR, ENOENT, "no message starts at the commit log offset %lld",
                          (long long)k->h.offset);
-    if (message_record_get(res->iov[0].iov_base, res->iov[0].iov_len, false, &m) != 0)
-        rc = fault_set(f, RC_SYSTEM_ERROR, EBADMSG, "the message at the commit log offset %lld is broken",
-                       (long long)k->h.offset);
-    else
-        rc = put_back(k, from, &m, &properties, put, f);
+    if (rc)
+        return fault_errno(f, -rc, "read the message at the commit log offset %lld", (long long)k->h.offset);
+    rc = put_back(k, from, &m, &properties, put, f);
     buf_free(&properties);
     store_release(res);
     return rc;

@@ -96,12 +96,21 @@ static int find_topic(struct broker *b, struct str group, struct str topic, int3
     return 0;
 }
 
+static int disk_failed(int32_t queue, const struct topic *t, int rc, struct fault *f)
+{
+    return fault_set(f, RC_SYSTEM_ERROR, -rc, "queue %d of topic %s cannot be read from the disk: %s; the broker's log says "
+                     "more", queue, t->info.name, strerror(-rc));
+}
+
 static int locate(struct broker *b, const struct topic *t, const struct reset_target *to,
                   struct reset_queue *r, struct fault *f)
 {
     struct store_queue *q = t->queues[r->queue];
+    int rc = store_queue_load(b->store, q);
     int64_t min = store_queue_min(b->store, q), max = store_queue_max(b->store, q);
 
+    if (rc)
+        return disk_failed(r->queue, t, rc, f);
     switch (to->to) {
     case RESET_MIN:
         r->offset = min;
@@ -111,6 +120,8 @@ static int locate(struct broker *b, const struct topic *t, const struct reset_ta
         break;
     case RESET_TIME:
         r->offset = store_offset_at_time(b->store, q, to->value, false);
+        if (r->offset < 0)
+            return disk_failed(r->queue, t, (int)r->offset, f);
         if (r->offset < min)    /* the search answers with the queue file's beginning for times before it */
             r->offset = min;
         if (!broker_conf(b)->use_server_side_reset_offset && !to->force && r->old >= min &&

@@ -25,15 +25,10 @@ static int message_link(struct at *a, struct buf *out)
 /* Prepared messages have a record and keys, but no place in a queue: nothing to link to. */
 static bool stands_in_queue(struct at *a, const struct message *m)
 {
-    struct store_result *hold;
     struct message there;
-    bool is;
 
-    if (broker_message_get(a->b, m->topic, m->queue_id, m->queue_offset, &there, &hold))
-        return false;
-    is = there.physical_offset == m->physical_offset;
-    store_release(hold);
-    return is;
+    return broker_message_look(a->b, m->topic, m->queue_id, m->queue_offset, &there) == 0 &&
+           there.physical_offset == m->physical_offset;
 }
 
 static void take_place(struct at *a, const struct message *m)
@@ -257,9 +252,10 @@ static int files_text(struct at *a, struct buf *out)
                                         "ENTRIES_USED", "ENTRIES"};
     struct store_index_file x;
     struct table t;
+    int rc = 0;
 
     table_start(&t, 8, heads);
-    for (int i = 0; store_index_file(broker_store(a->b), i, &x) == 0; i++) {
+    for (int i = 0; (rc = store_index_file(broker_store(a->b), i, &x)) == 0; i++) {
         table_put(&t, str_of(x.name));
         table_time(&t, x.first_time);
         table_time(&t, x.last_time);
@@ -268,6 +264,10 @@ static int files_text(struct at *a, struct buf *out)
         table_int(&t, x.slots_used);
         table_int(&t, x.entries_used);
         table_int(&t, x.entries);
+    }
+    if (rc != -ENOENT) {
+        table_end(&t, out);
+        return rc;
     }
     return table_end(&t, out);
 }

@@ -390,12 +390,14 @@ static int message_text(struct at *a, struct buf *out)
 static int message_size(struct at *a, int64_t *out)
 {
     struct buf text = {0};
-    int rc = message_get(a);
+    struct message m;
+    int rc = broker_message_look(a->b, str_of(a->topic.name), a->queue, a->offset, &m);
 
     if (rc)
         return rc;
-    *out = (int64_t)a->m.body.n;
-    if (a->m.sys_flag & SYSFLAG_COMPRESSED) {
+    a->mtime_ms = m.store_timestamp;
+    *out = (int64_t)m.body.n;
+    if (m.sys_flag & SYSFLAG_COMPRESSED) {
         rc = message_text(a, &text);
         *out = (int64_t)text.n;
         buf_free(&text);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/be.h"
 #include "common/bus_guard.h"
 #include "common/clock.h"
 #include "common/log.h"
@@ -185,33 +186,6 @@ static void write_one(struct prepared *m, char *p, int64_t at, int64_t queue_off
                               .size = (uint32_t)m->size};
 }
 
-/* Append lock held, room made. */
-static void write_all(struct store *s, struct store_queue *q, struct prepared *m, int n, int64_t at, char *p,
-                      struct store_put *out)
-{
-    int64_t now = wall_ms(), queue_offset = queue_max(q);
-
-    for (int i = 0; i < n; i++) {
-        write_one(&m[i], p, at, queue_offset, now, &out[i]);
-        queue_offset += is_indexed(m[i].record.sys_flag);
-        p += m[i].size;
-        at += (int64_t)m[i].size;
-    }
-    /* The log first: who sees a unit must find its record complete. */
-    commit_log_advance(&s->log, at, now);
-    for (int i = 0; i < n; i++) {
-        int64_t tags = m[i].delay >= 0 ? now + m[i].delay : m[i].tags_code;
-        if (is_indexed(m[i].record.sys_flag))
-            queue_put(&s->env, q, &(struct store_entry){out[i].physical_offset, out[i].size, tags}, now);
-    }
-    mark_dirty(s, q);
-    count_locked(&s->appended_messages, n);
-    count_locked(&s->appended_bytes, at - out[0].physical_offset);
-    if (s->writes == WRITES_OFF)
-        log_info("store: writes are on again");
-    s->writes = WRITES_ON;
-}
-
 struct append {
     struct store *s;
     struct store_queue *q;
@@ -220,38 +194,110 @@ struct append {
     size_t bytes;
     struct store_put *out;
     struct fault *f;
+    int64_t at, now;                 /* log offset; store time, ms */
+    char *p;
+    int records, units;              /* how many of each were written whole */
 };
 
-static int room_and_write(void *arg)
+/* Records and units, all behind the ends of log and queue: nobody reads them yet. Under a guard. */
+static int write_all(void *arg)
 {
     struct append *a = arg;
-    int64_t at;
-    char *p;
-    int rc = make_room(a->s, a->q, a->bytes, a->n, &at, &p, a->f);
+    int64_t at = a->at, queue_offset = queue_max(a->q);
+    char *p = a->p;
+    int rc = 0;
 
-    if (!rc)
-        write_all(a->s, a->q, a->m, a->n, at, p, a->out);
+    for (int i = 0; i < a->n; i++) {
+        write_one(&a->m[i], p, at, queue_offset, a->now, &a->out[i]);
+        queue_offset += is_indexed(a->m[i].record.sys_flag);
+        p += a->m[i].size;
+        at += (int64_t)a->m[i].size;
+        a->records++;
+    }
+    for (int i = 0; !rc && i < a->n; i++) {
+        int64_t tags = a->m[i].delay >= 0 ? a->now + a->m[i].delay : a->m[i].tags_code;
+        struct store_entry e = {a->out[i].physical_offset, a->out[i].size, tags};
+        if (!is_indexed(a->m[i].record.sys_flag))
+            continue;
+        if (!(rc = queue_write(&a->s->env, a->q, queue_max(a->q) + a->units, &e)))
+            a->units++;
+    }
     return rc;
 }
 
-/* Append lock held. A page that the disk does not give leaves the record half written, so nothing more is promised. */
+static int clear_unit(const struct append *a, int i)
+{
+    static const struct store_entry none;
+
+    return queue_write(&a->s->env, a->q, queue_max(a->q) + i, &none);
+}
+
+/* What was written whole must not be found by a later start. */
+static int take_back(void *arg)
+{
+    struct append *a = arg;
+    char *p = a->p;
+    int rc = 0;
+
+    for (int i = 0; i < a->records; p += a->m[i++].size)
+        be64_put(p, 0);              /* neither size nor magic */
+    while (!rc && a->units)
+        rc = clear_unit(a, --a->units);
+    return rc;
+}
+
+static int clear_torn_unit(void *arg)
+{
+    const struct append *a = arg;
+
+    return clear_unit(a, a->units);
+}
+
+/* A page that the disk does not give: as if nothing had been written, and tried again like a full disk. */
+static int not_written(struct append *a, int rc)
+{
+    struct store *s = a->s;
+    struct fault why;
+    char text[BUS_WHY_SIZE];
+
+    fault_set(&why, RC_SERVICE_NOT_AVAILABLE, -rc, "write to the log or a queue: %s",
+              rc == -EIO ? bus_why(text, sizeof text) : strerror(-rc));
+    bus_guarded(clear_torn_unit, a);     /* what is torn begins with its offset, and is no unit: not needed to succeed */
+    if (bus_guarded(take_back, a))
+        set_failed(s, rc, "write to the mapped log or a queue");
+    else
+        writes_off(s, &why);
+    return fault_set(a->f, RC_SERVICE_NOT_AVAILABLE, why.err, "writes are off: %.370s", why.text);
+}
+
+/* Append lock held. */
 static int append_locked(struct append *a)
 {
     struct store *s = a->s;
-    enum writes before = s->writes;
-    int rc = bus_guarded(room_and_write, a);
+    int rc = make_room(s, a->q, a->bytes, a->n, &a->at, &a->p, a->f);
 
-    /* An errno that came the usual way has turned writes off already, or found them off. */
-    if (rc != -EIO || s->writes != before || before == WRITES_FAILED || atomic_load(&s->disk_full))
+    if (rc)
         return rc;
-    set_failed(s, rc, "write to the mapped log or a queue");
-    return fault_set(a->f, RC_SERVICE_NOT_AVAILABLE, EIO, "writes are off: %.300s", s->writes_fault.text);
+    a->now = wall_ms();
+    if ((rc = bus_guarded(write_all, a)))
+        return not_written(a, rc);
+    /* The log first: who sees a unit must find its record complete. */
+    commit_log_advance(&s->log, a->at + (int64_t)a->bytes, a->now);
+    if (a->units)
+        queue_advance(a->q, a->units, a->now);
+    mark_dirty(s, a->q);
+    count_locked(&s->appended_messages, a->n);
+    count_locked(&s->appended_bytes, (int64_t)a->bytes);
+    if (s->writes == WRITES_OFF)
+        log_info("store: writes are on again");
+    s->writes = WRITES_ON;
+    return 0;
 }
 
 static int append_prepared(struct store *s, struct store_queue *q, struct prepared *m, int n, size_t bytes,
                            struct store_put *out, struct fault *f)
 {
-    struct append a = {s, q, m, n, bytes, out, f};
+    struct append a = {.s = s, .q = q, .m = m, .n = n, .bytes = bytes, .out = out, .f = f};
     int64_t max;
     int rc;
 

@@ -81,7 +81,9 @@ int commit_log_set_end(struct commit_log *l, int64_t end, int64_t last_time, str
     file_list_range(&l->files, &first, &last);
     atomic_store(&l->max, end);
     atomic_store(&l->last_time, last_time);
-    l->tail = file_list_get(&l->files, l->dir, end);
+    if ((rc = file_list_find(&l->files, l->dir, end, &l->tail)) && rc != -ENOENT)
+        return fault_errno(f, -rc, "map the commit log's last file, at %" PRId64, end);
+    rc = 0;
     if (l->tail) {
         mapped_file_unref(l->tail);          /* the list's reference is enough: the last file is never taken from it */
         rc = clear_tail(l, l->tail, end);
@@ -159,9 +161,9 @@ static void make_spare(struct commit_log *l)
 /* The file that will hold `at`, with a reference; NULL when it is not there yet. spare_lock held. */
 static struct mapped_file *file_ahead(struct commit_log *l, int64_t at)
 {
-    struct mapped_file *m = file_list_get(&l->files, l->dir, at);
+    struct mapped_file *m;
 
-    if (!m && l->spare && l->spare->base == at)
+    if (file_list_find(&l->files, l->dir, at, &m) && l->spare && l->spare->base == at)
         m = mapped_file_ref(l->spare);
     return m;
 }
@@ -278,8 +280,9 @@ static struct mapped_file *take_spare(struct commit_log *l, struct fault *f)
     return m;
 }
 
-static void close_with_blank(struct commit_log *l)
+static int close_with_blank(void *arg)
 {
+    struct commit_log *l = arg;
     int64_t max = atomic_load_explicit(&l->max, memory_order_relaxed);
     int64_t left = l->tail->base + l->file_size - max;
 
@@ -288,21 +291,33 @@ static void close_with_blank(struct commit_log *l)
         be32_put(p, (uint32_t)left);
         be32_put(p + 4, BLANK_MAGIC);
     }
+    return 0;
+}
+
+static void give_spare_back(struct commit_log *l, struct mapped_file *m)
+{
+    pthread_mutex_lock(&l->spare_lock);
+    l->spare = m;
+    pthread_mutex_unlock(&l->spare_lock);
 }
 
 static int roll(struct commit_log *l, struct fault *f)
 {
     struct mapped_file *m = take_spare(l, f);
+    char why[BUS_WHY_SIZE];
 
     if (!m)
         return f && f->err ? -f->err : -ENOSPC;
+    /* What is not used is not read: the blank may be there before the file that it leads to. */
+    if (l->tail && bus_guarded(close_with_blank, l)) {
+        fault_set(f, RC_SYSTEM_ERROR, EIO, "close a commit log file: %s", bus_why(why, sizeof why));
+        give_spare_back(l, m);
+        return -EIO;
+    }
     if (file_list_add(&l->files, m)) {
-        mapped_file_unlink(m, l->dir);
-        mapped_file_unref(m);
+        give_spare_back(l, m);
         return fault_errno(f, ENOMEM, "add a commit log file");
     }
-    if (l->tail)
-        close_with_blank(l);
     l->tail = m;
     atomic_store_explicit(&l->max, m->base, memory_order_release);
     return 0;
@@ -414,19 +429,21 @@ void commit_log_advance(struct commit_log *l, int64_t end, int64_t store_time)
 
 /* ---- reading and syncing ---- */
 
-struct mapped_file *commit_log_get(struct commit_log *l, int64_t offset, int64_t n)
+int commit_log_find(struct commit_log *l, int64_t offset, int64_t n, struct mapped_file **out)
 {
-    struct mapped_file *m;
     int64_t max = commit_log_max(l);
+    int rc;
 
+    *out = NULL;
     if (offset < 0 || n < 0 || offset > max || n > max - offset)
-        return NULL;
-    m = file_list_get(&l->files, l->dir, offset);
-    if (m && n > m->base + m->size - offset) {
-        mapped_file_unref(m);
-        m = NULL;
-    }
-    return m;
+        return -ENOENT;
+    if ((rc = file_list_find(&l->files, l->dir, offset, out)))
+        return rc;
+    if (n <= (*out)->base + (*out)->size - offset)
+        return 0;
+    mapped_file_unref(*out);
+    *out = NULL;
+    return -ENOENT;
 }
 
 struct time_of {
@@ -445,28 +462,32 @@ static int read_time(void *arg)
 
 int64_t commit_log_time_at(struct commit_log *l, int64_t offset, int64_t size)
 {
-    struct mapped_file *m = size < MESSAGE_MIN_SIZE ? NULL : commit_log_get(l, offset, size);
     struct time_of t = {.time = -1};
+    char why[BUS_WHY_SIZE];
+    struct mapped_file *m;
+    int rc = size < MESSAGE_MIN_SIZE ? -ENOENT : commit_log_find(l, offset, size, &m);
 
-    if (!m)
-        return -1;
+    if (rc)
+        return rc;
     t.record = m->map + (offset - m->base);
-    if (bus_guarded(read_time, &t))
-        t.time = -1;
+    if ((rc = bus_guarded(read_time, &t)))
+        log_error("store time of the record at commit log offset %" PRId64 ": %s", offset, bus_why(why, sizeof why));
     mapped_file_unref(m);
-    return t.time;
+    return rc ? rc : t.time < 0 ? -ENOENT : t.time;
 }
 
 int commit_log_sync(struct commit_log *l, int64_t from, int64_t to)
 {
     while (from < to) {
-        struct mapped_file *m = file_list_get(&l->files, l->dir, from);
+        struct mapped_file *m;
         int64_t end;
-        int rc;
-        if (!m) {                    /* a hole that retention or an operator made: nothing to sync in it */
+        int rc = file_list_find(&l->files, l->dir, from, &m);
+        if (rc == -ENOENT) {         /* a hole that retention or an operator made: nothing to sync in it */
             from += l->file_size - from % l->file_size;
             continue;
         }
+        if (rc)
+            return rc;
         end = m->base + m->size;
         rc = mapped_file_sync(m, from - m->base, (to < end ? to : end) - m->base);
         mapped_file_unref(m);

@@ -66,9 +66,11 @@ int64_t commit_log_distance(struct commit_log *l, int64_t offset);
 
 static inline int64_t commit_log_max(struct commit_log *l) { return atomic_load_explicit(&l->max, memory_order_acquire); }
 int64_t commit_log_min(struct commit_log *l);
-/* The file that holds [offset, offset+n) of what is complete, with a reference; NULL when none does. */
-struct mapped_file *commit_log_get(struct commit_log *l, int64_t offset, int64_t n);
-/* Store time of the record at offset, -1 when no record can start there. Reads the log: may wait for the disk. */
+/* The file that holds [offset, offset+n) of what is complete, with a reference, in *out (NULL when it fails). 0;
+ * -ENOENT: none does; another -errno: it cannot be mapped (logged). */
+int commit_log_find(struct commit_log *l, int64_t offset, int64_t n, struct mapped_file **out);
+/* Store time of the record at offset; -ENOENT when no record can start there, another -errno when the disk does not
+ * give it (logged). Reads the log: may wait for the disk. */
 int64_t commit_log_time_at(struct commit_log *l, int64_t offset, int64_t size);
 /* For a log that is synced after each few messages: has the thread make the pages behind `end` ready (see
  * mapped_file_ready) before appends come to them. Does not wait. */

@@ -45,14 +45,15 @@ int queue_dir(const struct queue_env *env, const struct store_queue *q, char *ou
     return n < 0 || (size_t)n >= cap ? -ENAMETOOLONG : 0;
 }
 
-/* The file that holds a byte offset, with a reference, or NULL. */
-static struct mapped_file *queue_file(const struct queue_env *env, struct store_queue *q, const char *dir, int64_t at)
+/* The file that holds a byte offset, with a reference. 0 or -errno as file_list_find has it. */
+static int queue_file(const struct queue_env *env, struct store_queue *q, const char *dir, int64_t at,
+                      struct mapped_file **out)
 {
-    struct mapped_file *m = file_list_get(&q->files, dir, at);
+    int rc = file_list_find(&q->files, dir, at, out);
 
-    if (m)
+    if (!rc)
         queue_maps_add(env->maps, q);
-    return m;
+    return rc;
 }
 
 /* ---- room ---- */
@@ -62,10 +63,10 @@ static int file_at(const struct queue_env *env, struct store_queue *q, const cha
                    struct queue_growth *g, struct fault *f)
 {
     struct mapped_file *m;
-    int rc;
+    int rc = queue_file(env, q, dir, base, &g->file);
 
-    if ((g->file = queue_file(env, q, dir, base)))
-        return 0;
+    if (rc != -ENOENT)
+        return rc ? fault_errno(f, -rc, "map consume queue file %s/%020" PRId64, dir, base) : 0;
     if ((rc = dir_make(dir)))
         return fault_errno(f, -rc, "make directory %s", dir);
     if (!(m = mapped_file_new(base, q->files.file_size, q->files.home)))
@@ -131,9 +132,9 @@ static int map_tail(const struct queue_env *env, struct store_queue *q, int64_t 
     if (rc)
         return fault_errno(f, -rc, "name of consume queue %s/%" PRId32, q->topic, q->id);
     for (int64_t at = from; at < end; at += env->file_size - at % env->file_size) {
-        struct mapped_file *m = queue_file(env, q, dir, at);
-        if (!m)
-            return fault_errno(f, ENOMEM, "map a file of consume queue %s", dir);
+        struct mapped_file *m;
+        if ((rc = queue_file(env, q, dir, at, &m)))
+            return fault_errno(f, -rc, "map a file of consume queue %s", dir);
         if (at == from)
             q->tail = m;
         mapped_file_unref(m);            /* it stays mapped: that is taken away under the append lock only */
@@ -168,22 +169,23 @@ int queue_make_room(const struct queue_env *env, struct store_queue *q, int n, s
 
 /* ---- units ---- */
 
-/* Where the unit at a queue offset stands in a file that queue_room made. */
-static char *unit_place(const struct queue_env *env, struct store_queue *q, int64_t offset)
+/* Where the unit at a queue offset stands in a file that queue_room made. 0 or -errno. */
+static int unit_place(const struct queue_env *env, struct store_queue *q, int64_t offset, char **out)
 {
     int64_t at = offset * UNIT_SIZE;
+    struct mapped_file *m = q->tail;
 
-    if (!q->tail || at < q->tail->base || at - q->tail->base >= q->tail->size) {
+    if (!m || at < m->base || at - m->base >= m->size) {
         char dir[4096];
-        struct mapped_file *m;
-        if (queue_dir(env, q, dir, sizeof dir) || !(m = queue_file(env, q, dir, at)))
-            return NULL;
+        int rc = queue_dir(env, q, dir, sizeof dir);
+        if (rc || (rc = queue_file(env, q, dir, at, &m)))
+            return rc;
         mapped_file_unref(m);
-        if (q->tail && at < q->tail->base)
-            return m->map + (at - m->base);
-        q->tail = m;
+        if (!q->tail || at >= q->tail->base)
+            q->tail = m;
     }
-    return q->tail->map + (at - q->tail->base);
+    *out = m->map + (at - m->base);
+    return 0;
 }
 
 void unit_put(void *p, const struct store_entry *e)
@@ -219,26 +221,27 @@ int64_t queue_tags_code(const struct queue_env *env, const struct store_queue *q
     return delay >= 0 ? m->store_timestamp + delay : message_tags_code(m->properties);
 }
 
-void queue_put(const struct queue_env *env, struct store_queue *q, const struct store_entry *e, int64_t store_time)
+int queue_write(const struct queue_env *env, struct store_queue *q, int64_t offset, const struct store_entry *e)
 {
-    int64_t max = atomic_load_explicit(&q->max, memory_order_relaxed);
-    char *p = unit_place(env, q, max);
+    char *p;
+    int rc = unit_place(env, q, offset, &p);
 
-    if (!p)                              /* queue_room has just mapped it */
-        abort();
-    unit_put(p, e);
-    atomic_store_explicit(&q->last_time, store_time, memory_order_relaxed);
-    atomic_store_explicit(&q->max, max + 1, memory_order_release);
+    if (!rc)
+        unit_put(p, e);
+    return rc;
 }
 
-void queue_overwrite(const struct queue_env *env, struct store_queue *q, int64_t offset, const struct store_entry *e)
+void queue_advance(struct store_queue *q, int n, int64_t store_time)
 {
-    char *p = unit_place(env, q, offset);
+    atomic_store_explicit(&q->last_time, store_time, memory_order_relaxed);
+    atomic_store_explicit(&q->max, atomic_load_explicit(&q->max, memory_order_relaxed) + n, memory_order_release);
+}
 
-    if (p)
-        unit_put(p, e);
+int queue_overwrite(const struct queue_env *env, struct store_queue *q, int64_t offset, const struct store_entry *e)
+{
     if (q->flushed > offset)
         q->flushed = offset;
+    return queue_write(env, q, offset, e);
 }
 
 int queue_start_at(const struct queue_env *env, struct store_queue *q, int64_t offset, struct fault *f)
@@ -255,7 +258,8 @@ int queue_start_at(const struct queue_env *env, struct store_queue *q, int64_t o
         return rc;
     }
     for (int64_t i = first; i < offset; i++)
-        unit_put(unit_place(env, q, i), &blank);
+        if ((rc = queue_write(env, q, i, &blank)))
+            return fault_errno(f, -rc, "fill consume queue %s/%" PRId32, q->topic, q->id);
     atomic_store(&q->min, offset);
     q->flushed = first;
     return 0;
@@ -277,8 +281,8 @@ int queue_cut(const struct queue_env *env, struct store_queue *q, int64_t offset
         atomic_store(&q->min, offset);
     if (q->flushed > offset)
         q->flushed = offset;
-    if (!(m = queue_file(env, q, dir, at)))
-        return 0;
+    if ((rc = queue_file(env, q, dir, at, &m)))
+        return rc == -ENOENT ? 0 : rc;
     rc = mapped_file_zero_from(m, dir, at - m->base);
     mapped_file_unref(m);
     return rc;
@@ -291,9 +295,10 @@ int queue_unit(const struct queue_env *env, struct store_queue *q, struct unit_c
 
     if (!c->file || at < c->file->base || at - c->file->base >= c->file->size) {
         char dir[4096];
+        int rc = queue_dir(env, q, dir, sizeof dir);
         unit_cursor_end(c);
-        if (queue_dir(env, q, dir, sizeof dir) || !(c->file = queue_file(env, q, dir, at)))
-            return -ENOENT;
+        if (rc || (rc = queue_file(env, q, dir, at, &c->file)))
+            return rc;
     }
     bus_noted();
     unit_get(c->file->map + (at - c->file->base), out);
@@ -305,6 +310,33 @@ void unit_cursor_end(struct unit_cursor *c)
 {
     mapped_file_unref(c->file);
     c->file = NULL;
+}
+
+struct one_unit {
+    const struct queue_env *env;
+    struct store_queue *q;
+    int64_t offset;
+    struct store_entry *out;
+    struct unit_cursor c;
+};
+
+static int read_unit(void *arg)
+{
+    struct one_unit *o = arg;
+
+    return queue_unit(o->env, o->q, &o->c, o->offset, o->out);
+}
+
+int queue_unit_at(const struct queue_env *env, struct store_queue *q, int64_t offset, struct store_entry *out)
+{
+    struct one_unit o = {env, q, offset, out, {0}};
+    char why[BUS_WHY_SIZE];
+    int rc = bus_guarded(read_unit, &o);
+
+    if (rc == -EIO)
+        log_error("unit %" PRId64 " of consume queue %s/%" PRId32 ": %s", offset, q->topic, q->id, bus_why(why, sizeof why));
+    unit_cursor_end(&o.c);
+    return rc;
 }
 
 /* ---- syncing ---- */
@@ -328,14 +360,15 @@ int queue_sync(const struct queue_env *env, struct store_queue *q, int64_t from,
     int rc = queue_dir(env, q, dir, sizeof dir);
 
     while (!rc && at < end) {
-        struct mapped_file *m = queue_file(env, q, dir, at);
+        struct mapped_file *m;
         int64_t file_end;
-        if (!m && at < file_list_base(&q->files, 0)) {       /* retention took the file before it was synced */
-            at += env->file_size - at % env->file_size;
+        if ((rc = queue_file(env, q, dir, at, &m)) == -ENOENT && at < file_list_base(&q->files, 0)) {
+            at += env->file_size - at % env->file_size;      /* retention took the file before it was synced */
+            rc = 0;
             continue;
         }
-        if (!m)
-            return atomic_load(&q->dead) ? 0 : -ENOENT;
+        if (rc)
+            return atomic_load(&q->dead) ? 0 : rc;
         file_end = m->base + m->size;
         rc = mapped_file_sync(m, at - m->base, (end < file_end ? end : file_end) - m->base);
         mapped_file_unref(m);

@@ -93,24 +93,30 @@ int queue_make_room(const struct queue_env *env, struct store_queue *q, int n, s
 /* ---- under the append lock ---- */
 /* 0: n more units can be written; 1: the queue must grow first; -errno with f filled: a file cannot be mapped. */
 int queue_room(const struct queue_env *env, struct store_queue *q, int n, struct fault *f);
-/* Writes the unit at max and moves max: the message is readable. queue_room gave 0 before. */
-void queue_put(const struct queue_env *env, struct store_queue *q, const struct store_entry *e, int64_t store_time);
+/* Writes the unit at an offset at or past max, for which there is room, where nobody reads it yet. 0 or -errno: its file
+ * cannot be mapped. */
+int queue_write(const struct queue_env *env, struct store_queue *q, int64_t offset, const struct store_entry *e);
+/* Moves max past n units that were written: the messages are readable. */
+void queue_advance(struct store_queue *q, int n, int64_t store_time);
 /* For an empty queue: its first unit will be at `offset`; the file's part before it is filled. */
 int queue_start_at(const struct queue_env *env, struct store_queue *q, int64_t offset, struct fault *f);
 /* Drops the units at and past `offset`: files, and zeros in the file that stays. 0 or -errno. */
 int queue_cut(const struct queue_env *env, struct store_queue *q, int64_t offset);
-/* Writes over the unit at an offset below max (recovery). */
-void queue_overwrite(const struct queue_env *env, struct store_queue *q, int64_t offset, const struct store_entry *e);
+/* Writes over the unit at an offset below max (recovery). 0 or -errno: its file cannot be mapped. */
+int queue_overwrite(const struct queue_env *env, struct store_queue *q, int64_t offset, const struct store_entry *e);
 
 /* ---- any thread ---- */
 /* Reads units one after the other, holding the file it reads from. Start with {0}. */
 struct unit_cursor {
     struct mapped_file *file;
 };
-/* The unit at offset, which must be loaded and below max. 0 or -ENOENT. */
+/* The unit at offset, which must be loaded and below max. 0; -ENOENT: its file is gone; another -errno: it cannot be
+ * mapped (logged). To be called under a bus_guard. */
 int queue_unit(const struct queue_env *env, struct store_queue *q, struct unit_cursor *c, int64_t offset,
                struct store_entry *out);
 void unit_cursor_end(struct unit_cursor *c);
+/* One unit, guarded. As queue_unit; -EIO (logged) also when the page of it could not be had. */
+int queue_unit_at(const struct queue_env *env, struct store_queue *q, int64_t offset, struct store_entry *out);
 /* Puts units [from, to) on disk, and the directories of files made since. 0 or -errno. */
 int queue_sync(const struct queue_env *env, struct store_queue *q, int64_t from, int64_t to, bool new_files);
 

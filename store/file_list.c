@@ -160,22 +160,21 @@ static int find(const struct file_list *l, int64_t offset)
     return offset - l->files[lo]->base < l->file_size ? lo : -1;
 }
 
-struct mapped_file *file_list_get(struct file_list *l, const char *dir, int64_t offset)
+int file_list_find(struct file_list *l, const char *dir, int64_t offset, struct mapped_file **out)
 {
-    struct mapped_file *m = NULL;
     struct fault f;
-    int i;
+    int i, rc;
 
+    *out = NULL;
     pthread_mutex_lock(&l->lock);
     i = find(l, offset);
-    if (i >= 0 && !l->files[i]->map && mapped_file_map(l->files[i], dir, &f)) {
+    rc = i < 0 ? -ENOENT : l->files[i]->map ? 0 : mapped_file_map(l->files[i], dir, &f);
+    if (i >= 0 && rc)
         log_error("%s", f.text);
-        i = -1;
-    }
-    if (i >= 0)
-        m = mapped_file_ref(l->files[i]);
+    if (!rc)
+        *out = mapped_file_ref(l->files[i]);
     pthread_mutex_unlock(&l->lock);
-    return m;
+    return rc;
 }
 
 int file_list_cut(struct file_list *l, const char *dir, int64_t offset)

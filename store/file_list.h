@@ -25,8 +25,9 @@ void file_list_free(struct file_list *l);
  * start. 0, or -errno with f filled. */
 int file_list_load(struct file_list *l, const char *dir, struct fault *f);
 
-/* The mapped file that holds `offset`, with a reference, or NULL: no such file, or it cannot be mapped (logged). Any thread. */
-struct mapped_file *file_list_get(struct file_list *l, const char *dir, int64_t offset);
+/* The mapped file that holds `offset`, with a reference, in *out (NULL when it fails). 0; -ENOENT: no such file; another
+ * -errno: it cannot be mapped (logged; -EIO: it does not have the length it should). Any thread. */
+int file_list_find(struct file_list *l, const char *dir, int64_t offset, struct mapped_file **out);
 /* Takes over one reference. 0 or -ENOMEM. The base must be past all others. */
 int file_list_add(struct file_list *l, struct mapped_file *m);
 /* Forgets and deletes the files whose base is at or past `offset`. 0 or the first -errno. */

@@ -11,6 +11,7 @@
 #include "common/clock.h"
 #include "common/file.h"
 #include "common/log.h"
+#include "common/remoting/codes.h"
 #include "store/store_impl.h"
 
 #define NAME_DIGITS 17
@@ -87,29 +88,14 @@ static void remove_oldest(struct index *x, struct index_file *file)
         index_file_unref(file);
 }
 
-struct end_of {
-    const struct index_file *file;
-    int64_t offset;
-};
-
-static int read_end(void *arg)
-{
-    struct end_of *e = arg;
-    struct index_file_info info;
-
-    index_file_info(e->file, &info);
-    e->offset = info.end_offset;
-    return 0;
-}
-
 void index_expire(struct index *x, int64_t min)
 {
     struct index_file *file;
     bool gone = true;
 
     while (gone && (file = oldest_of_several(x))) {
-        struct end_of end = {file, 0};
-        gone = bus_guarded(read_end, &end) == 0 && end.offset < min;
+        struct index_file_info info;
+        gone = index_file_info(file, &info) == 0 && info.end_offset < min;
         if (gone)
             remove_oldest(x, file);
         index_file_unref(file);
@@ -128,20 +114,21 @@ int store_index_file(struct store *s, int i, struct store_index_file *out)
     struct index *x = &s->index;
     struct index_file_info info;
     struct index_file *file;
+    int rc;
 
     pthread_mutex_lock(&x->lock);
     file = i >= 0 && i < x->n ? index_file_ref(x->files[i]) : NULL;
     pthread_mutex_unlock(&x->lock);
     if (!file)
         return -ENOENT;
-    index_file_info(file, &info);
+    rc = index_file_info(file, &info);
     *out = (struct store_index_file){.first_time = info.begin_time, .last_time = info.end_time,
                                      .first_offset = info.begin_offset, .last_offset = info.end_offset,
                                      .slots = file->layout.slots, .slots_used = info.slots_used,
                                      .entries = file->layout.entries - 1, .entries_used = info.next - 1};
     snprintf(out->name, sizeof out->name, "%0*" PRId64, NAME_DIGITS, file->name);
     index_file_unref(file);
-    return 0;
+    return rc;
 }
 
 /* The time now as file names have it, but past all others: names are what orders the files. */
@@ -167,8 +154,7 @@ static struct index_file *file_to_fill(struct index *x, int *rc, struct fault *f
     if (last && !index_file_is_full(last))
         return last;
     if (last) {
-        index_file_info(last, &info);
-        if ((*rc = index_file_sync(last)))
+        if ((*rc = index_file_info(last, &info)) || (*rc = index_file_sync(last)))
             log_error("sync index file %s/%017" PRId64 ": %s", x->dir, last->name, strerror(-*rc));
         else if (info.end_time > atomic_load(&x->safe_time))
             atomic_store(&x->safe_time, info.end_time);
@@ -323,6 +309,7 @@ static int step(struct store *s, struct fault *f)
     struct commit_log *l = &s->log;
     int64_t at = atomic_load_explicit(&s->index.place, memory_order_relaxed), max = commit_log_max(l), first;
     struct mapped_file *file;
+    char why[BUS_WHY_SIZE];
     struct batch b;
     int rc;
 
@@ -335,8 +322,8 @@ static int step(struct store *s, struct fault *f)
         atomic_store_explicit(&s->index.place, max, memory_order_release);
         return 0;
     }
-    if (!(file = file_list_get(&l->files, l->dir, at)))
-        return fault_errno(f, EIO, "map the commit log at %" PRId64, at);
+    if ((rc = file_list_find(&l->files, l->dir, at, &file)))
+        return fault_errno(f, -rc, "map the commit log at %" PRId64, at);
     b = (struct batch){&s->index, file, at, max, f};
     f->err = 0;
     rc = bus_guarded(index_batch, &b);
@@ -345,7 +332,7 @@ static int step(struct store *s, struct fault *f)
     if (rc) {                        /* tried again, from the message that failed, or from the start of these */
         s->index.again = max;
         if (!f->err)
-            fault_errno(f, -rc, "a mapped page of log or index could not be had");
+            fault_set(f, RC_SYSTEM_ERROR, -rc, "index: %s", rc == -EIO ? bus_why(why, sizeof why) : strerror(-rc));
     }
     atomic_store_explicit(&s->index.place, b.at, memory_order_release);
     return rc ? rc : b.at < max;
@@ -516,23 +503,42 @@ static int list_names(const char *path, int64_t **out)
 
 /* Is the first message from `from` on (behind the one there, when past) in none of the files, because one is missing
  * before that which begins at `begin`? */
-static bool is_missing_before(struct store *s, int64_t from, bool past, int64_t begin)
-{
-    struct mapped_file *file = NULL;
-    struct message m = {0};
-    bool is = false;
+struct missing {
+    struct store *s;
+    int64_t from, begin;
+    bool past;
+    struct mapped_file *file;            /* a reference under way */
+};
 
-    for (int i = 0; i <= past && from < begin; i++) {
-        is = false;
-        mapped_file_unref(file);
-        if (!(file = commit_log_get(&s->log, from, MESSAGE_MIN_SIZE)) ||
-            message_record_get(file->map + (from - file->base), (size_t)(file->base + file->size - from), false, &m))
-            break;
-        is = m.physical_offset == from && i == past && is_surely_indexed(&m);
-        from += m.size;
+static int look_for_missing(void *arg)
+{
+    struct missing *w = arg;
+    struct message m;
+
+    for (int i = 0; w->from < w->begin; i++) {
+        const struct mapped_file *file;
+        mapped_file_unref(w->file);
+        if (commit_log_find(&w->s->log, w->from, MESSAGE_MIN_SIZE, &w->file))
+            return 0;
+        file = w->file;
+        if (message_record_get(file->map + (w->from - file->base), (size_t)(file->base + file->size - w->from), false, &m))
+            return 0;
+        if (i == w->past)
+            return m.physical_offset == w->from && is_surely_indexed(&m);
+        w->from += m.size;
     }
-    mapped_file_unref(file);
-    return is;
+    return 0;
+}
+
+static bool is_missing(struct missing *w)
+{
+    char why[BUS_WHY_SIZE];
+    int is = bus_guarded(look_for_missing, w);
+
+    if (is < 0)
+        log_error("index: whether a file is missing before one cannot be known: %s", bus_why(why, sizeof why));
+    mapped_file_unref(w->file);
+    return is == 1;
 }
 
 /* Why the file cannot be kept; NULL: it can. */
@@ -541,14 +547,13 @@ static const char *unfit(struct store *s, const struct index_file *file, bool af
     const struct index_file *before = s->index.last;
     struct index_file_info info, gone_by = {0};
 
-    index_file_info(file, &info);
-    if (before)
-        index_file_info(before, &gone_by);
+    if (index_file_info(file, &info) || (before && index_file_info(before, &gone_by)))
+        return "the disk does not give its header";
     if (s->index.on && info.next > 1 &&
-        is_missing_before(s, before ? gone_by.end_offset : commit_log_min(&s->log), before != NULL,
-                          info.begin_offset))
+        is_missing(&(struct missing){s, before ? gone_by.end_offset : commit_log_min(&s->log), info.begin_offset,
+                                     before != NULL, NULL}))
         return "the one before it is missing";
-    if (after_crash && (info.end_time > s->checkpoint.index_time || !index_file_is_full(file)))
+    if (after_crash && (info.end_time > s->checkpoint.index_time || info.next < file->layout.entries))
         return "it was in use when the last run broke off";
     if (info.next > 1 && info.end_offset >= commit_log_max(&s->log))
         return "it names messages behind the log's end";
@@ -565,7 +570,7 @@ static int load_file(struct store *s, int64_t name, bool after_crash, bool *drop
 
     if (!*drop) {
         rc = index_file_open(x->dir, name, x->layout, &file, f);
-        if (rc && rc != -EINVAL)
+        if (rc && rc != -EINVAL && rc != -EIO)
             return rc;
         if (rc && !x->on) {              /* nobody would make it again */
             log_warn("index: %s: left alone, and not looked into", f->text);
@@ -620,8 +625,8 @@ int index_open(struct store *s, bool after_crash, struct fault *f)
     if ((rc = load_files(s, after_crash, f)))
         return rc;
     index_expire(x, min);
-    if (x->last)
-        index_file_info(x->last, &info);
+    if (x->last && index_file_info(x->last, &info))
+        return fault_errno(f, EIO, "read the header of index file %017" PRId64, x->last->name);
     x->again = info.end_offset;
     atomic_store(&x->place, info.end_offset > min ? info.end_offset : min);
     atomic_store(&x->safe_time, s->checkpoint.index_time);

@@ -11,6 +11,8 @@
 
 #include "common/be.h"
 #include "common/buf.h"
+#include "common/bus_guard.h"
+#include "common/log.h"
 #include "store/mapped_file.h"
 
 #define RESERVE_ENTRIES 65536        /* disk space is taken for that many at a time: 1.25 MiB */
@@ -132,7 +134,8 @@ static int open_checked(struct index_file *x, const char *path, struct fault *f)
                            path, (int64_t)st.st_size, index_file_size(x->layout));
     if ((rc = map(x)))
         return fault_errno(f, -rc, "map %s", path);
-    index_file_info(x, &info);
+    if (index_file_info(x, &info))
+        return fault_errno(f, EIO, "read the header of %s", path);
     if (info.next > x->layout.entries || info.slots_used < 0 || info.slots_used > x->layout.slots || info.end_offset < info.begin_offset || info.begin_offset < 0)
         return fault_errno(f, EINVAL, "%s has a header that cannot be", path);
     return 0;
@@ -151,6 +154,23 @@ int index_file_open(const char *dir, int64_t name, struct index_layout layout, s
     else
         *out = x;
     return rc;
+}
+
+struct first_write {
+    struct index_file *x;
+    const struct index_file *before;
+};
+
+static int write_header(void *arg)
+{
+    const struct first_write *w = arg;
+
+    for (size_t at = 0; w->before && at < AT_SLOTS_USED; at += 16) {   /* first and last: the last of before */
+        set64(w->x, at, get64(w->before, at + 8));
+        set64(w->x, at + 8, get64(w->before, at + 8));
+    }
+    set32(w->x, AT_NEXT, 1);
+    return 0;
 }
 
 int index_file_create(const char *dir, int64_t name, struct index_layout layout, const struct index_file *before,
@@ -172,16 +192,13 @@ int index_file_create(const char *dir, int64_t name, struct index_layout layout,
         rc = -errno;
     else if (!(rc = file_reserve(x->fd, 0, INDEX_HEADER + (int64_t)layout.slots * INDEX_SLOT)))
         rc = map(x);
+    if (!rc)
+        rc = bus_guarded(write_header, &(struct first_write){x, before});
     if (rc) {
         unlink(path);
         index_file_unref(x);
         return fault_errno(f, -rc, "make %s", path);
     }
-    for (size_t at = 0; before && at < AT_SLOTS_USED; at += 16) {      /* first and last: the last of before */
-        set64(x, at, get64(before, at + 8));
-        set64(x, at + 8, get64(before, at + 8));
-    }
-    set32(x, AT_NEXT, 1);
     *out = x;
     return 0;
 }
@@ -194,12 +211,37 @@ int index_file_unlink(const char *dir, int64_t name)
     return rc ? rc : unlink(path) < 0 ? -errno : 0;
 }
 
-void index_file_info(const struct index_file *x, struct index_file_info *out)
+static struct index_file_info info_of(const struct index_file *x)
 {
     int32_t next = get32(x, AT_NEXT);
 
-    *out = (struct index_file_info){get64(x, AT_BEGIN_TIME), get64(x, AT_END_TIME), get64(x, AT_BEGIN_OFFSET),
+    return (struct index_file_info){get64(x, AT_BEGIN_TIME), get64(x, AT_END_TIME), get64(x, AT_BEGIN_OFFSET),
                                     get64(x, AT_END_OFFSET), get32(x, AT_SLOTS_USED), next > 0 ? next : 1};
+}
+
+struct reading {
+    const struct index_file *x;
+    struct index_file_info info;
+};
+
+static int read_info(void *arg)
+{
+    struct reading *r = arg;
+
+    r->info = info_of(r->x);
+    return 0;
+}
+
+int index_file_info(const struct index_file *x, struct index_file_info *out)
+{
+    struct reading r = {.x = x};
+    char why[BUS_WHY_SIZE];
+    int rc = bus_guarded(read_info, &r);
+
+    if (rc)
+        log_error("index file %017" PRId64 ": %s", x->name, bus_why(why, sizeof why));
+    *out = rc ? (struct index_file_info){0} : r.info;
+    return rc;
 }
 
 bool index_file_is_full(const struct index_file *x) { return get32(x, AT_NEXT) >= x->layout.entries; }
@@ -239,7 +281,7 @@ int index_file_put(struct index_file *x, int32_t hash, int64_t offset, int64_t s
     char *p;
     int rc;
 
-    index_file_info(x, &info);
+    info = info_of(x);
     if (info.next >= x->layout.entries)
         return -ENOSPC;
     if (info.next >= x->reserved && (rc = reserve(x, info.next)))

@@ -79,7 +79,9 @@ struct index_file *index_file_ref(struct index_file *x);
 void index_file_unref(struct index_file *x);         /* NULL is allowed */
 int index_file_unlink(const char *dir, int64_t name);
 
-void index_file_info(const struct index_file *x, struct index_file_info *out);
+/* Guarded: 0, or -EIO (logged, *out all 0) when the disk does not give the header. What follows is to be called under a
+ * bus_guard, but for index_file_sync. */
+int index_file_info(const struct index_file *x, struct index_file_info *out);
 bool index_file_is_full(const struct index_file *x);
 /* Adds an entry; the file must not be full. 0 or -errno: no disk space; then nothing was added. */
 int index_file_put(struct index_file *x, int32_t hash, int64_t offset, int64_t store_time);

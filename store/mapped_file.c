@@ -97,7 +97,7 @@ int mapped_file_map(struct mapped_file *m, const char *dir, struct fault *f)
     if (fstat(fd, &st) < 0)
         rc = fault_errno(f, errno, "stat %s/%020" PRId64, dir, m->base);
     else if (st.st_size != m->size)
-        rc = fault_errno(f, EINVAL, "%s/%020" PRId64 " has %" PRId64 " bytes, not the configured %" PRId64,
+        rc = fault_errno(f, EIO, "%s/%020" PRId64 " has %" PRId64 " bytes, not the configured %" PRId64,
                          dir, m->base, (int64_t)st.st_size, m->size);
     else if ((rc = map_fd(m, fd)))
         rc = fault_errno(f, -rc, "map %s/%020" PRId64, dir, m->base);
@@ -195,17 +195,37 @@ int mapped_file_sync(const struct mapped_file *m, int64_t from, int64_t to)
     return msync(m->map + from, (size_t)(to - from), MS_SYNC) < 0 ? -errno : 0;
 }
 
+#ifdef MADV_POPULATE_WRITE
+/* Through a file description of its own. The kernel tells each of them once that writing back failed: told here, through
+ * the mapping's own, it would be kept from the sync that somebody's acknowledgement waits for. */
+static void sync_apart(const struct mapped_file *m, int64_t from, size_t n)
+{
+    int fd = open_at(m, NULL, O_RDWR);
+    void *p = fd < 0 ? MAP_FAILED : mmap(NULL, n, PROT_READ, MAP_SHARED, fd, from);
+
+    if (p != MAP_FAILED) {
+        msync(p, n, MS_SYNC);
+        munmap(p, n);
+    }
+    if (fd >= 0)
+        close(fd);
+}
+#endif
+
 void mapped_file_ready(const struct mapped_file *m, int64_t from, int64_t to)
 {
 #ifdef MADV_POPULATE_WRITE
-    char *p = m->map + (from & ~(PAGE - 1));
-    size_t n = (size_t)(to - (from & ~(PAGE - 1)));
+    if (!m->home || !m->home->dir)
+        return;
+    from &= ~(PAGE - 1);
+    char *p = m->map + from;
+    size_t n = (size_t)(to - from);
 
     /* Nothing here can fail in a way that an append or a sync would not meet itself, and tell. */
     madvise(p, n, MADV_RANDOM);
     if (madvise(p, n, MADV_POPULATE_WRITE) == 0)
-        msync(p, n, MS_SYNC);
-    if (!m->home || m->home->read_ahead)
+        sync_apart(m, from, n);
+    if (m->home->read_ahead)
         madvise(p, n, MADV_NORMAL);
 #endif
 }

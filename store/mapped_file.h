@@ -42,7 +42,7 @@ struct mapped_file *mapped_file_new(int64_t base, int64_t size, const struct fil
 struct mapped_file *mapped_file_ref(struct mapped_file *m);
 void mapped_file_unref(struct mapped_file *m);       /* NULL is allowed */
 
-/* Maps an existing file of exactly m->size bytes. 0, or -errno with f filled. No descriptor stays open. */
+/* Maps an existing file of exactly m->size bytes. 0, or -errno with f filled (-EIO: another length). No descriptor stays open. */
 int mapped_file_map(struct mapped_file *m, const char *dir, struct fault *f);
 /* Takes the mapping away; nobody may be using it. */
 void mapped_file_unmap(struct mapped_file *m);
@@ -55,7 +55,8 @@ int mapped_file_reserve(const struct mapped_file *m, const char *dir, int64_t fr
 int mapped_file_sync(const struct mapped_file *m, int64_t from, int64_t to);
 /* Brings [from, to) into memory for writing, page by page, and writes it to the disk; what is there stays. Without it
  * the kernel may bring a new part of a file in as one folio of megabytes, of which each sync then writes all; and the
- * first sync of space that was reserved and never written has the file system's own records to write too. */
+ * first sync of space that was reserved and never written has the file system's own records to write too. Does nothing
+ * to a file whose home names no directory. */
 void mapped_file_ready(const struct mapped_file *m, int64_t from, int64_t to);
 /* 1 when every byte from `from` on is zero, 0 when not, or -errno. Skips holes, so it is quick on sparse files. */
 int mapped_file_is_zero_from(const struct mapped_file *m, const char *dir, int64_t from);

@@ -26,6 +26,7 @@ struct query {
     int64_t last;                    /* log offset of the last one found; only what lies before it counts */
     int64_t bytes, reads_left;
     int32_t hash;
+    int failed;                      /* -errno: a file of the log could not be mapped */
     struct store_index_end end;
     /* References under way, given back when a page cannot be had and the work is left in its midst. */
     struct index_file *index_file;
@@ -50,11 +51,14 @@ static void drop_record(struct query *q)
 /* The record at offset, in q->record_file; NULL: none is there (any more). */
 static char *record_at(struct query *q, int64_t offset, struct message *m)
 {
-    struct mapped_file *file = q->record_file = commit_log_get(&q->s->log, offset, MESSAGE_MIN_SIZE);
+    int rc = commit_log_find(&q->s->log, offset, MESSAGE_MIN_SIZE, &q->record_file);
+    const struct mapped_file *file = q->record_file;
     int64_t left, behind;
     char *p;
 
-    if (!file)
+    if (rc && rc != -ENOENT)
+        q->failed = rc;
+    if (rc)
         return NULL;
     p = file->map + (offset - file->base);
     left = file->base + file->size - offset;
@@ -74,7 +78,7 @@ static bool take(void *arg, int64_t offset)
     p = record_at(q, offset, &m);
     if (!p || !is_wanted(q->want, &m)) {
         drop_record(q);
-        return q->reads_left-- > 0;
+        return !q->failed && q->reads_left-- > 0;
     }
     if (q->n && m.size > q->want->max_bytes - q->bytes) {
         drop_record(q);
@@ -119,7 +123,8 @@ static int look(void *arg)
     for (int i = 0; more && (q->index_file = index_get(&q->s->index, i)); i++) {
         const struct index_file *file = q->index_file;
         struct index_file_info info;
-        index_file_info(file, &info);
+        if (index_file_info(file, &info))
+            return -EIO;
         if (index_file_in_time(file, want->begin, want->end))
             more = index_file_select(file, q->hash, want->begin, want->end, &steps, take, q);
         if (info.begin_time < want->begin)
@@ -129,19 +134,19 @@ static int look(void *arg)
     if (steps < 0 || q->reads_left < 0)
         log_warn("query of %.*s by key %.*s was given up: its hash has too many entries", STR_ARG(want->topic),
                  STR_ARG(want->key));
-    return 0;
+    return q->failed;
 }
 
-static int look_at_end(void *arg)
+static int look_at_end(struct query *q)
 {
-    struct query *q = arg;
     struct index_file_info info = {0};
+    int rc = 0;
 
     if ((q->index_file = index_get(&q->s->index, 0)))
-        index_file_info(q->index_file, &info);
+        rc = index_file_info(q->index_file, &info);
     drop_index_file(q);
     q->end = (struct store_index_end){info.end_time, info.end_offset};
-    return 0;
+    return rc;
 }
 
 static int give(struct query *q, struct store_result **out)
@@ -168,6 +173,7 @@ int store_query(struct store *s, const struct store_query *want, struct store_in
     struct query q = {.s = s, .want = want, .last = want->before > 0 ? want->before : INT64_MAX, .reads_left = READS_MAX};
     struct store_query bounded = *want;
     int32_t max = want->max_messages;
+    char why[BUS_WHY_SIZE];
     int rc, failed = 0;
 
     *out = NULL;
@@ -182,8 +188,10 @@ int store_query(struct store *s, const struct store_query *want, struct store_in
         q.want = &bounded;
         failed = bus_guarded(look, &q);
     }
-    if (!failed)
-        failed = bus_guarded(look_at_end, &q);
+    if (failed)
+        log_error("query of %.*s by key %.*s: %s", STR_ARG(want->topic), STR_ARG(want->key), bus_why(why, sizeof why));
+    else
+        failed = look_at_end(&q);
     drop_record(&q);
     drop_index_file(&q);
     if (end)
@@ -191,7 +199,6 @@ int store_query(struct store *s, const struct store_query *want, struct store_in
     rc = give(&q, out);
     free(q.found);
     if (failed && !rc) {
-        log_error("query of %.*s by key %.*s: a mapped page could not be read", STR_ARG(want->topic), STR_ARG(want->key));
         store_release(*out);
         *out = NULL;
     }
@@ -212,19 +219,21 @@ static void drop_range_file(struct range *r)
     r->file = NULL;
 }
 
-static int read_range(void *arg)
+static int read_range(struct range *r)
 {
-    struct range *r = arg;
     struct index_file_info info;
+    int rc = 0;
 
     for (int i = 0; (r->file = index_get(r->x, i)); i++) {
-        index_file_info(r->file, &info);
+        if ((rc = index_file_info(r->file, &info)))
+            break;
         if (i == 0 && info.next > 1 && info.end_offset >= r->end)
             r->end = info.end_offset + 1;
         r->begin = info.begin_offset;
         drop_range_file(r);
     }
-    return 0;
+    drop_range_file(r);
+    return rc;
 }
 
 int store_index_range(struct store *s, int wait_ms, int64_t *begin, int64_t *end)
@@ -234,8 +243,7 @@ int store_index_range(struct store *s, int wait_ms, int64_t *begin, int64_t *end
 
     index_wait(&s->index, commit_log_max(&s->log), wait_ms);
     r.end = s->index.on ? atomic_load_explicit(&s->index.place, memory_order_acquire) : 0;
-    rc = bus_guarded(read_range, &r);
-    drop_range_file(&r);
+    rc = read_range(&r);
     *begin = r.begin;
     *end = r.end;
     return rc;

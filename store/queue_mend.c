@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <unistd.h>
 
+#include "common/bus_guard.h"
 #include "common/file.h"
 #include "common/log.h"
 
@@ -88,18 +89,64 @@ static int take(struct mend *c, const struct message *m)
     return write_unit(c->r, m->queue_offset, &e);
 }
 
+struct log_part {
+    struct mend *c;
+    const struct mapped_file *file;
+    int64_t at, end;
+};
+
 /* Looks at the records of one log file in [at, end). 0, or -errno of a write; stops at what is no record. */
-static int mend_from_file(struct mend *c, const struct mapped_file *file, int64_t at, int64_t end)
+static int mend_from_file(void *arg)
 {
+    struct log_part *p = arg;
+    const struct mapped_file *file = p->file;
+    int64_t at = p->at;
     int rc = 0;
 
-    while (!rc && at < end && at - file->base < file->size) {
+    while (!rc && at < p->end && at - file->base < file->size) {
         struct message m;
         if (message_record_get(file->map + (at - file->base), (size_t)(file->size - (at - file->base)), false, &m) ||
             m.physical_offset != at)
             break;
-        rc = take(c, &m);
+        rc = take(p->c, &m);
         at += m.size;
+    }
+    return rc;
+}
+
+/* Has each log file in [at, end) looked at; a file that is gone ends it. 0 or -errno: what a disk does not give is not
+ * taken for missing. */
+static int each_log_file(struct mend *c, int64_t at, int64_t end, int (*look)(void *arg))
+{
+    struct commit_log *l = c->env->log;
+    char why[BUS_WHY_SIZE];
+    int rc = 0;
+
+    while (!rc && at < end && c->from < c->to) {
+        struct log_part p = {c, NULL, at, end};
+        struct mapped_file *file;
+        if ((rc = file_list_find(&l->files, l->dir, at, &file)))
+            return rc == -ENOENT ? 0 : rc;
+        p.file = file;
+        if ((rc = bus_guarded(look, &p)) == -EIO)
+            log_error("consume queue %s, made again from the log: %s", c->r->dir, bus_why(why, sizeof why));
+        at = file->base + file->size;
+        mapped_file_unref(file);
+    }
+    return rc;
+}
+
+/* What the log does not have. Last, so that a run that failed in between is looked at again. */
+static int fill_missing(struct mend *c)
+{
+    static const struct store_entry blank = {.size = UNIT_BLANK_SIZE};
+    int rc = 0;
+
+    for (int64_t k = c->from; !rc && k < c->to; k++) {
+        struct store_entry e;
+        rc = reader_unit(c->r, k, &e);
+        if (!rc && !unit_written(&e))
+            rc = write_unit(c->r, k, &blank);
     }
     return rc;
 }
@@ -107,23 +154,13 @@ static int mend_from_file(struct mend *c, const struct mapped_file *file, int64_
 /* The log from one neighbour's record to the other's. */
 static int mend_run(struct mend *c, int64_t at, int64_t end)
 {
-    static const struct store_entry blank = {.size = UNIT_BLANK_SIZE};
-    struct commit_log *l = c->env->log;
-    int rc = 0;
+    int rc = each_log_file(c, at, end, mend_from_file);
 
-    for (int64_t k = c->from; !rc && k < c->to; k++)
-        rc = write_unit(c->r, k, &blank);
-    while (!rc && at < end) {
-        struct mapped_file *file = file_list_get(&l->files, l->dir, at);
-        if (!file)
-            break;
-        rc = mend_from_file(c, file, at, end);
-        at = file->base + file->size;
-        mapped_file_unref(file);
-    }
+    if (rc || (rc = fill_missing(c)))
+        return rc;
     log_warn("consume queue %s: units %" PRId64 " to %" PRId64 " were torn; %" PRId64 " of them made again from the log",
              c->r->dir, c->from, c->to - 1, c->found);
-    return rc;
+    return 0;
 }
 
 /* Where the record behind the unit before `offset` begins; the log's start when there is none. */
@@ -162,11 +199,15 @@ int queue_mend(const struct queue_env *env, struct store_queue *q, struct unit_r
     return rc ? rc : reader_sync(r);
 }
 
-static int catch_up_file(struct mend *c, const struct mapped_file *file, int64_t at, int64_t end)
+static int catch_up_file(void *arg)
 {
+    struct log_part *p = arg;
+    const struct mapped_file *file = p->file;
+    struct mend *c = p->c;
+    int64_t at = p->at;
     int rc = 0;
 
-    while (!rc && at < end && at - file->base < file->size) {
+    while (!rc && at < p->end && at - file->base < file->size) {
         struct message m;
         if (message_record_get(file->map + (at - file->base), (size_t)(file->size - (at - file->base)), false, &m) ||
             m.physical_offset != at)
@@ -184,18 +225,11 @@ int64_t queue_catch_up(const struct queue_env *env, struct store_queue *q, struc
                        int64_t from, int64_t to)
 {
     struct mend c = {.env = env, .q = q, .r = r, .from = from, .to = to};
-    struct commit_log *l = env->log;
-    int64_t at, end = commit_log_max(l);
+    int64_t at;
     int rc = after_neighbour(&c, first, from, &at);
 
-    while (!rc && at < end && c.from < to) {
-        struct mapped_file *file = file_list_get(&l->files, l->dir, at);
-        if (!file)
-            break;
-        rc = catch_up_file(&c, file, at, end);
-        at = file->base + file->size;
-        mapped_file_unref(file);
-    }
+    if (!rc)
+        rc = each_log_file(&c, at, commit_log_max(env->log), catch_up_file);
     if (!rc)
         rc = reader_sync(r);
     log_warn("consume queue %s: a file was cut; %" PRId64 " units made again from the log", r->dir, c.from - from);

@@ -1,6 +1,7 @@
 /* Reading messages: queue units to extents of the mapped log. Statuses and next
  * offsets are those of Apache's DefaultMessageStore.getMessage on a master. */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -21,6 +22,7 @@ struct result {
     struct store_result pub;         /* first: store_release gets its address */
     struct mapped_file **files;
     int n_files, cap_files, cap_iov;
+    char *own;                       /* copies of its extents (store_own) */
     struct mapped_file *few_files[FEW_FILES];
     struct iovec few_iov[FEW_IOV];
 };
@@ -37,6 +39,7 @@ static struct result *result_new(void)
     r->n_files = 0;
     r->cap_files = FEW_FILES;
     r->cap_iov = FEW_IOV;
+    r->own = NULL;
     return r;
 }
 
@@ -52,6 +55,7 @@ void store_release(void *result)
         free(r->files);
     if (r->pub.iov != r->few_iov)
         free(r->pub.iov);
+    free(r->own);
     free(r);
 }
 
@@ -139,34 +143,85 @@ bool store_far(struct store *s, int64_t physical_offset)
     return commit_log_distance(&s->log, physical_offset) > s->conf.hot_bytes;
 }
 
-void store_touch(const struct store_result *r)
+static int touch_each(void *arg)
 {
-    for (int i = 0; i < r->n_iov; i++) {
-        char *p = r->iov[i].iov_base, *end = p + r->iov[i].iov_len;
-        char *at = (char *)((uintptr_t)p & ~(uintptr_t)(PAGE - 1));
+    const struct iovec *v = arg;
+    char *p = v->iov_base, *end = p + v->iov_len, *at = (char *)((uintptr_t)p & ~(uintptr_t)(PAGE - 1));
+
 #ifdef MADV_POPULATE_READ
-        if (madvise(at, (size_t)(end - at), MADV_POPULATE_READ) == 0 || errno != EINVAL)
-            continue;                /* what cannot be read: the socket says so when it tries */
+    if (madvise(at, (size_t)(end - at), MADV_POPULATE_READ) == 0)
+        return 0;                    /* else the pages themselves say what is the matter */
 #endif
-        for (; at < end; at += PAGE)
-            (void)*(volatile char *)(at < p ? p : at);
+    for (; at < end; at += PAGE)
+        (void)*(volatile char *)(at < p ? p : at);
+    return 0;
+}
+
+/* Behind a guard's -EIO. */
+static int tell_eio(const char *doing)
+{
+    char why[BUS_WHY_SIZE];
+
+    log_error("%s: %s", doing, bus_why(why, sizeof why));
+    return -EIO;
+}
+
+int store_touch(const struct store_result *r)
+{
+    for (int i = 0; i < r->n_iov; i++)
+        if (bus_guarded(touch_each, &r->iov[i]))
+            return tell_eio("read messages");
+    return 0;
+}
+
+struct copying {
+    const struct store_result *from;
+    char *to;
+};
+
+static int copy_all(void *arg)
+{
+    struct copying *c = arg;
+    char *to = c->to;
+
+    for (int i = 0; i < c->from->n_iov; to += c->from->iov[i++].iov_len)
+        memcpy(to, c->from->iov[i].iov_base, c->from->iov[i].iov_len);
+    return 0;
+}
+
+int store_own(struct store_result *result)
+{
+    struct result *r = (struct result *)result;
+    struct copying c = {result, NULL};
+
+    if (r->own || !result->n_iov)
+        return 0;
+    if (!(c.to = malloc((size_t)result->bytes)))
+        return -ENOMEM;
+    if (bus_guarded(copy_all, &c)) {
+        free(c.to);
+        return tell_eio("read messages");
     }
+    r->own = c.to;
+    result->n_iov = 1;
+    result->iov[0] = (struct iovec){c.to, (size_t)result->bytes};
+    return 0;
 }
 
 /* ---- one record ---- */
 
-/* The log file that holds [offset, offset+n), kept in *file from one record to the next. */
-static bool find_record(struct store *s, struct mapped_file **file, int64_t offset, uint32_t size)
+/* The log file that holds [offset, offset+n), kept in *file from one record to the next. 0; -ENOENT: there is none (any
+ * more); another -errno: it cannot be mapped. */
+static int find_record(struct store *s, struct mapped_file **file, int64_t offset, uint32_t size)
 {
     int64_t max = commit_log_max(&s->log), n = size;
 
     if (n < MESSAGE_MIN_SIZE || n > INT32_MAX || offset < 0 || offset > max || n > max - offset)
-        return false;
+        return -ENOENT;
     if (*file && offset >= (*file)->base && offset - (*file)->base <= (*file)->size - n)
-        return true;
+        return 0;
     mapped_file_unref(*file);
-    *file = commit_log_get(&s->log, offset, n);
-    return *file != NULL;
+    return commit_log_find(&s->log, offset, n, file);
 }
 
 /* What a unit names must be a whole record (its CRC is the client's to check) that queues may name; what is
@@ -243,12 +298,13 @@ static int take_record(struct get *g, char *p, uint32_t size, bool far)
     return 0;
 }
 
-/* Decides on one unit. 0 or -ENOMEM. */
+/* Decides on one unit. 0 or -errno. */
 static int look_at(struct get *g, const struct store_entry *e)
 {
     const struct store_filter *want = g->filter;
     bool far;
     char *p;
+    int rc;
 
     if (unit_is_blank(e)) {
         miss(g, STORE_MESSAGE_WAS_REMOVING);
@@ -260,7 +316,9 @@ static int look_at(struct get *g, const struct store_entry *e)
         miss(g, STORE_NO_MATCHED_MESSAGE);
         return 0;
     }
-    if (!find_record(g->s, &g->file, e->physical_offset, e->size)) {
+    if ((rc = find_record(g->s, &g->file, e->physical_offset, e->size))) {
+        if (rc != -ENOENT)
+            return rc;
         miss(g, STORE_MESSAGE_WAS_REMOVING);
         /* Retention took the file: what else was in it is gone too. A damaged unit skips nothing but itself. */
         if (e->physical_offset >= 0 && e->physical_offset < commit_log_min(&g->s->log))
@@ -293,7 +351,10 @@ static int scan_queue(struct get *g, struct store_queue *q, int64_t offset)
     r->status = STORE_NO_MATCHED_MESSAGE;
     while (!rc && r->next_begin < end) {
         struct store_entry e;
-        if (queue_unit(&g->s->env, q, &g->units, r->next_begin, &e)) {
+        if ((rc = queue_unit(&g->s->env, q, &g->units, r->next_begin, &e))) {
+            if (rc != -ENOENT)
+                return rc;
+            rc = 0;
             if (r->n_messages == 0) {
                 int64_t per = g->s->env.file_size / UNIT_SIZE;
                 r->status = STORE_OFFSET_FOUND_NULL;
@@ -336,11 +397,13 @@ static int get(struct get *g)
     int64_t offset = g->offset;
     int rc;
 
-    if (!q || queue_load(&g->s->env, q)) {
+    if (!q) {
         r->status = STORE_NO_MATCHED_LOGIC_QUEUE;
         r->next_begin = 0;
         return 0;
     }
+    if ((rc = queue_load(&g->s->env, q)))
+        return rc;
     queue_maps_trim(&g->s->maps, &g->s->append_lock);
     r->min = queue_min(q);
     r->max = queue_max(q);
@@ -355,6 +418,20 @@ static int get(struct get *g)
 
 static int get_guarded(void *arg) { return get(arg); }
 
+/* What was found before stays: the failure is met again at the next call, which begins there. */
+static void give_failure(struct get *g, int rc)
+{
+    struct store_result *r = &g->r->pub;
+    char why[BUS_WHY_SIZE];
+
+    log_error("read from queue %s/%" PRId32 " at %" PRId64 ": %s", g->q->topic, g->q->id, g->offset,
+              rc == -EIO ? bus_why(why, sizeof why) : strerror(-rc));
+    r->status = STORE_READ_FAILED;
+    r->next_begin = g->offset;
+    r->n_messages = r->n_iov = 0;
+    r->bytes = 0;
+}
+
 struct store_result *store_get(struct store *s, struct store_queue *q, int64_t offset,
                                const struct store_limits *limits, const struct store_filter *filter)
 {
@@ -367,13 +444,12 @@ struct store_result *store_get(struct store *s, struct store_queue *q, int64_t o
     rc = bus_guarded(get_guarded, &g);
     mapped_file_unref(g.file);
     unit_cursor_end(&g.units);
-    if (rc) {
-        if (rc == -EIO)
-            log_error("read from queue %s/%d at %lld: a mapped page could not be read", q->topic, (int)q->id,
-                      (long long)offset);
+    if (rc == -ENOMEM) {
         store_release(g.r);
         return NULL;
     }
+    if (rc)
+        give_failure(&g, rc);
     if (g.r->pub.status == STORE_FOUND) {
         count(&s->get_found, 1);
         count(&s->got_messages, g.r->pub.n_messages);
@@ -387,7 +463,8 @@ struct store_result *store_get(struct store *s, struct store_queue *q, int64_t o
 /* ---- single reads ---- */
 
 struct one_record {
-    const char *p;
+    struct mapped_file *file;        /* a reference, once it was found */
+    char *p;
     size_t left;
     struct message m;
 };
@@ -395,68 +472,83 @@ struct one_record {
 static int parse_record(void *arg)
 {
     struct one_record *o = arg;
-    int rc = message_record_get(o->p, o->left, false, &o->m);
 
-    return rc == -EIO ? -EBADMSG : rc;
+    return message_record_get(o->p, o->left, false, &o->m) ? -ENOENT : 0;
+}
+
+static int find_one(struct store *s, int64_t physical_offset, uint32_t size, struct one_record *one)
+{
+    int64_t in_file, left = commit_log_max(&s->log) - physical_offset;
+    int rc = find_record(s, &one->file, physical_offset, size ? size : MESSAGE_MIN_SIZE);
+
+    if (rc)
+        return rc;
+    in_file = physical_offset - one->file->base;
+    if (left > one->file->size - in_file)
+        left = one->file->size - in_file;
+    one->p = one->file->map + in_file;
+    one->left = (size_t)left;
+    if ((rc = bus_guarded(parse_record, one)))
+        return rc == -EIO ? tell_eio("read a message") : rc;
+    return one->m.physical_offset != physical_offset || (size && one->m.size != size) ? -ENOENT : 0;
+}
+
+static int give_one(struct store *s, const struct one_record *one, struct store_result **out)
+{
+    struct result *r = result_new();
+
+    if (!r)
+        return -ENOMEM;
+    hold_file(r, one->file);         /* one file, one extent: there is place for both */
+    add_extent(r, one->p, one->m.size);
+    r->pub.status = STORE_FOUND;
+    r->pub.n_messages = 1;
+    r->pub.bytes = one->m.size;
+    r->pub.last_store_timestamp = one->m.store_timestamp;
+    r->pub.far = store_far(s, one->m.physical_offset);
+    r->pub.cold = r->pub.far && !is_resident(one->p, one->m.size);
+    *out = &r->pub;
+    return 0;
 }
 
 int store_read(struct store *s, int64_t physical_offset, uint32_t size, struct store_result **out)
 {
-    struct mapped_file *file = NULL;
-    struct one_record one;
-    int rc;
-    struct result *r;
-    int64_t left;
-    char *p;
+    struct one_record one = {0};
+    int rc = find_one(s, physical_offset, size, &one);
 
     *out = NULL;
-    if (!find_record(s, &file, physical_offset, size ? size : MESSAGE_MIN_SIZE))
-        return -ENOENT;
-    p = file->map + (physical_offset - file->base);
-    left = commit_log_max(&s->log) - physical_offset;
-    if (left > file->size - (physical_offset - file->base))
-        left = file->size - (physical_offset - file->base);
-    one.p = p;
-    one.left = (size_t)left;
-    rc = bus_guarded(parse_record, &one);
-    if (rc || one.m.physical_offset != physical_offset || (size && one.m.size != size)) {
-        mapped_file_unref(file);
-        return rc == -EIO ? -EIO : -ENOENT;
-    }
-    r = result_new();
-    if (r) {                         /* one file, one extent: there is place for both */
-        hold_file(r, file);
-        add_extent(r, p, one.m.size);
-        r->pub.status = STORE_FOUND;
-        r->pub.n_messages = 1;
-        r->pub.bytes = one.m.size;
-        r->pub.last_store_timestamp = one.m.store_timestamp;
-        r->pub.far = store_far(s, physical_offset);
-        r->pub.cold = r->pub.far && !is_resident(p, one.m.size);
-        *out = &r->pub;
-    }
-    mapped_file_unref(file);
-    return r ? 0 : -ENOMEM;
+    if (!rc)
+        rc = give_one(s, &one, out);
+    mapped_file_unref(one.file);
+    return rc;
 }
 
-struct one_unit {
-    struct store *s;
-    struct store_queue *q;
-    int64_t offset;
-    struct store_entry *out;
-    struct unit_cursor c;
-};
-
-static int entry(void *arg)
+int store_load(struct store *s, int64_t physical_offset, uint32_t size, struct message *m, struct store_result **out)
 {
-    struct one_unit *o = arg;
+    int rc = store_read(s, physical_offset, size, out);
 
-    return queue_unit(&o->s->env, o->q, &o->c, o->offset, o->out);
+    if (!rc && !(rc = store_own(*out)) && message_record_get((*out)->iov[0].iov_base, (*out)->iov[0].iov_len, false, m))
+        rc = -EIO;                   /* it was a record a moment ago */
+    if (rc) {
+        store_release(*out);
+        *out = NULL;
+    }
+    return rc;
+}
+
+int store_look(struct store *s, int64_t physical_offset, uint32_t size, struct message *m)
+{
+    struct one_record one = {0};
+    int rc = find_one(s, physical_offset, size, &one);
+
+    mapped_file_unref(one.file);
+    *m = one.m;
+    m->topic.p = m->properties.p = m->body.p = NULL;
+    return rc;
 }
 
 int store_entry(struct store *s, struct store_queue *q, int64_t offset, struct store_entry *out)
 {
-    struct one_unit o = {s, q, offset, out, {0}};
     int rc = queue_load(&s->env, q);
 
     if (rc)
@@ -464,11 +556,11 @@ int store_entry(struct store *s, struct store_queue *q, int64_t offset, struct s
     if (offset < queue_min(q) || offset >= queue_max(q))
         return -ENOENT;
     queue_maps_trim(&s->maps, &s->append_lock);
-    rc = bus_guarded(entry, &o);
-    unit_cursor_end(&o.c);
+    rc = queue_unit_at(&s->env, q, offset, out);
     return rc ? rc : unit_is_blank(out) ? -ENOENT : 0;
 }
 
+int store_queue_load(struct store *s, struct store_queue *q) { return queue_load(&s->env, q); }
 
 int64_t store_queue_min(struct store *s, struct store_queue *q)
 {
@@ -489,5 +581,9 @@ int64_t store_time_at(struct store *s, struct store_queue *q, int64_t offset)
 {
     struct store_entry e;
 
-    return store_entry(s, q, offset, &e) ? -1 : commit_log_time_at(&s->log, e.physical_offset, e.size);
+    int rc = store_entry(s, q, offset, &e);
+
+    int64_t time = rc ? rc : commit_log_time_at(&s->log, e.physical_offset, e.size);
+
+    return time == -ENOENT ? -1 : time;
 }

@@ -12,12 +12,16 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "common/bus_guard.h"
 #include "common/clock.h"
 #include "common/log.h"
 #include "store/store_impl.h"
 
 #define PROGRESS_MS 2000
+#define TOPIC_MAX 255                /* of a queue's name: it is a directory's */
 
+/* Log and queues are read under a guard, which leaves whatever runs when a page cannot be had. So no lock is held while
+ * a mapped page is touched, and references stand in here. */
 struct scan {
     struct store *s;
     int64_t from, end;           /* where it began; past the last whole record */
@@ -27,6 +31,11 @@ struct scan {
     bool found_rebuild;          /* first pass: there are such queues */
     int64_t records, units_written, units_corrected;
     int64_t told_at;
+    struct mapped_file *file;    /* being read */
+    int64_t at;                  /* from where in it */
+    struct unit_cursor unit;     /* a reference under way */
+    struct mapped_file *record;  /* the same */
+    char topic[TOPIC_MAX];       /* of the record being read: the table of queues takes a lock to look for it */
 };
 
 /* ---- one record and its unit ---- */
@@ -40,66 +49,79 @@ static int append_unit(struct scan *c, struct store_queue *q, const struct store
         log_error("rebuild consume queue: %s", f.text);
         return rc;
     }
-    queue_put(&c->s->env, q, e, m->store_timestamp);
+    if ((rc = queue_write(&c->s->env, q, queue_max(q), e)))
+        return rc;
+    queue_advance(q, 1, m->store_timestamp);
     mark_dirty(c->s, q);
     c->units_written++;
     return 0;
 }
 
+/* 1: *out is the unit; 0: its file is gone; else -errno. */
 static int unit_of(struct scan *c, struct store_queue *q, int64_t offset, struct store_entry *out)
 {
-    struct unit_cursor at = {q->tail ? mapped_file_ref(q->tail) : NULL};     /* mostly the right file */
-    int rc = queue_unit(&c->s->env, q, &at, offset, out);
+    int rc;
 
-    unit_cursor_end(&at);
+    c->unit.file = q->tail ? mapped_file_ref(q->tail) : NULL;     /* mostly the right file */
+    rc = queue_unit(&c->s->env, q, &c->unit, offset, out);
+    unit_cursor_end(&c->unit);
+    return rc == 0 ? 1 : rc == -ENOENT ? 0 : rc;
+}
+
+/* Is the unit one of that queue, at that offset, by the record it names? 1, 0 or -errno. */
+static int record_is(struct scan *c, const struct store_entry *e, const struct store_queue *q, int64_t queue_offset)
+{
+    int rc = commit_log_find(&c->s->log, e->physical_offset, e->size, &c->record);
+    struct message m;
+
+    if (rc)
+        return rc == -ENOENT ? 0 : rc;
+    rc = message_record_get(c->record->map + (e->physical_offset - c->record->base), e->size, false, &m) == 0 &&
+         m.size == e->size && m.physical_offset == e->physical_offset && m.queue_offset == queue_offset &&
+         m.queue_id == q->id && str_eq(m.topic, queue_topic(q));
+    mapped_file_unref(c->record);
+    c->record = NULL;
     return rc;
 }
 
-static bool record_is(struct store *s, const struct store_entry *e, const struct store_queue *q, int64_t queue_offset)
+/* Is the unit at offset there, and right? 1, 0 or -errno. */
+static int unit_is_right(struct scan *c, struct store_queue *q, int64_t offset)
 {
-    struct mapped_file *file = commit_log_get(&s->log, e->physical_offset, e->size);
-    struct message m;
-    bool is;
+    struct store_entry has;
+    int rc = unit_of(c, q, offset, &has);
 
-    if (!file)
-        return false;
-    is = message_record_get(file->map + (e->physical_offset - file->base), e->size, false, &m) == 0 &&
-         m.size == e->size && m.physical_offset == e->physical_offset && m.queue_offset == queue_offset &&
-         m.queue_id == q->id && str_eq(m.topic, queue_topic(q));
-    mapped_file_unref(file);
-    return is;
+    return rc == 1 ? record_is(c, &has, q, offset) : rc;
 }
 
-/* The queue's newest unit is of this record or a later one. */
-static bool queue_is_past(struct scan *c, struct store_queue *q, int64_t physical_offset)
+/* Where the record of the queue's newest unit is; -1: there is none. 0 or -errno. */
+static int newest_record(struct scan *c, struct store_queue *q, int64_t *out)
 {
     struct store_entry last;
+    int rc = queue_max(q) > queue_min(q) ? unit_of(c, q, queue_max(q) - 1, &last) : 0;
 
-    return queue_max(q) > queue_min(q) && unit_of(c, q, queue_max(q) - 1, &last) == 0 &&
-           last.physical_offset >= physical_offset;
+    *out = rc == 1 ? last.physical_offset : -1;
+    return rc < 0 ? rc : 0;
 }
 
 /* A queue that is past this record has another unit in its place. When that one names a right record, this
  * one is of an earlier life of the topic (deleted and made again), or its own number is damaged. */
-static void correct_unit(struct scan *c, struct store_queue *q, const struct store_entry *e, const struct message *m)
+static int correct_unit(struct scan *c, struct store_queue *q, const struct store_entry *e, const struct message *m)
 {
-    struct store_entry has;
+    int rc = unit_is_right(c, q, m->queue_offset);
 
-    if (unit_of(c, q, m->queue_offset, &has) == 0 && record_is(c->s, &has, q, m->queue_offset))
-        return;
-    queue_overwrite(&c->s->env, q, m->queue_offset, e);
+    if (rc)
+        return rc < 0 ? rc : 0;
+    if ((rc = queue_overwrite(&c->s->env, q, m->queue_offset, e)))
+        return rc;
     mark_dirty(c->s, q);
     c->units_corrected++;
+    return 0;
 }
 
 /* Each message takes room in the log, so a number cannot be ahead of the queue by more than fit in between. */
-static bool is_plausible(struct scan *c, struct store_queue *q, const struct message *m)
+static bool is_plausible(const struct store_queue *q, int64_t newest, const struct message *m)
 {
-    struct store_entry last = {0};
-
-    if (queue_max(q) > queue_min(q) && (unit_of(c, q, queue_max(q) - 1, &last) || unit_is_blank(&last)))
-        last.physical_offset = 0;
-    return m->queue_offset - queue_max(q) <= (m->physical_offset - last.physical_offset) / MESSAGE_MIN_SIZE;
+    return m->queue_offset - queue_max(q) <= (m->physical_offset - (newest < 0 ? 0 : newest)) / MESSAGE_MIN_SIZE;
 }
 
 static int ignore(const struct store_queue *q, const struct message *m)
@@ -163,34 +185,39 @@ static bool is_before_start(const struct store_queue *q, int64_t at)
 static int dispatch_to(struct scan *c, struct store_queue *q, const struct message *m)
 {
     struct store_entry e = {m->physical_offset, m->size, queue_tags_code(&c->s->env, q, m)}, has;
-    int64_t at = m->queue_offset;
+    int64_t at = m->queue_offset, newest;
     bool in_range = at >= queue_min(q) && at < queue_max(q);
+    int rc = in_range ? unit_of(c, q, at, &has) : 0;
 
-    if (in_range && unit_of(c, q, at, &has) == 0 && has.physical_offset == e.physical_offset && has.size == e.size &&
-        has.tags_code == e.tags_code)
-        return 0;
-    if (queue_is_past(c, q, e.physical_offset)) {
+    if (rc < 0 || (rc == 1 && has.physical_offset == e.physical_offset && has.size == e.size &&
+                   has.tags_code == e.tags_code))
+        return rc < 0 ? rc : 0;
+    if ((rc = newest_record(c, q, &newest)))
+        return rc;
+    if (newest >= e.physical_offset) {   /* the queue's newest unit is of this record or a later one */
         if (is_before_start(q, at) && !c->only_rebuild)
             q->rebuild = c->found_rebuild = true;
         else if (in_range)
-            correct_unit(c, q, &e, m);
+            return correct_unit(c, q, &e, m);
         return 0;
     }
     if (at == queue_max(q))
         return append_unit(c, q, &e, m);
     if (at == 0)
         return restart_queue(c, q, &e, m);
-    return at > queue_max(q) && is_plausible(c, q, m) ? fill_gap(c, q, &e, m) : ignore(q, m);
+    return at > queue_max(q) && is_plausible(q, newest, m) ? fill_gap(c, q, &e, m) : ignore(q, m);
 }
 
 /* Drops units at the queue's end whose records are not there: the log is what counts. */
 static int trim(struct scan *c, struct store_queue *q)
 {
     int64_t max = queue_max(q);
-    struct store_entry last;
+    int rc = 0;
 
-    while (max > queue_min(q) && (unit_of(c, q, max - 1, &last) || !record_is(c->s, &last, q, max - 1)))
+    while (max > queue_min(q) && (rc = unit_is_right(c, q, max - 1)) == 0)
         max--;
+    if (rc < 0)
+        return rc;
     q->checked = true;
     if (max == queue_max(q))
         return 0;
@@ -199,15 +226,20 @@ static int trim(struct scan *c, struct store_queue *q)
     return queue_cut(&c->s->env, q, max);
 }
 
-static int dispatch(struct scan *c, const struct message *m)
+static int dispatch(struct scan *c, struct message *m)
 {
     struct store *s = c->s;
-    struct store_queue *q;
+    struct store_queue *q = NULL;
     int rc;
 
     if (!is_indexed(m->sys_flag) || m->queue_offset < 0)
         return 0;
-    if (!(q = queue_table_get(&s->queues, &s->env, m->topic, m->queue_id))) {
+    if (m->topic.n <= sizeof c->topic) {
+        memcpy(c->topic, m->topic.p, m->topic.n);
+        m->topic.p = c->topic;
+        q = queue_table_get(&s->queues, &s->env, m->topic, m->queue_id);
+    }
+    if (!q) {
         log_warn("record at %" PRId64 " names no possible queue: %.*s/%" PRId32, m->physical_offset,
                  STR_ARG(m->topic), m->queue_id);
         return 0;
@@ -236,9 +268,12 @@ static void progress(struct scan *c, int64_t at)
              c->records);
 }
 
-/* Reads the records of one file from offset at. 1: the file is over, go on with the next; 0: the log ends at c->end. */
-static int scan_file(struct scan *c, struct mapped_file *file, int64_t at)
+/* Reads the records of one file. 1: the file is over, go on with the next; 0: the log ends at c->end; or -errno. */
+static int read_records(void *arg)
 {
+    struct scan *c = arg;
+    struct mapped_file *file = c->file;
+    int64_t at = c->at;
     bool check_crc = c->s->conf.check_crc_on_recover;
 
     for (;;) {
@@ -250,7 +285,7 @@ static int scan_file(struct scan *c, struct mapped_file *file, int64_t at)
             return 1;
         if (rc || m.physical_offset != at) {
             if ((at = resync(c->s, file, at, c->seen_time)) < 0)
-                return 0;
+                return at == -ENOENT ? 0 : (int)at;
             continue;
         }
         if ((rc = dispatch(c, &m)))
@@ -261,6 +296,21 @@ static int scan_file(struct scan *c, struct mapped_file *file, int64_t at)
         if ((c->records & 1023) == 0)
             progress(c, at);
     }
+}
+
+static int scan_file(struct scan *c)
+{
+    char why[BUS_WHY_SIZE];
+    int rc;
+
+    madvise(c->file->map, (size_t)c->file->size, MADV_SEQUENTIAL);
+    if ((rc = bus_guarded(read_records, c)) == -EIO)
+        log_error("recovery, behind commit log offset %" PRId64 ": %s", c->end, bus_why(why, sizeof why));
+    unit_cursor_end(&c->unit);
+    mapped_file_unref(c->record);
+    c->record = NULL;
+    madvise(c->file->map, (size_t)c->file->size, MADV_NORMAL);
+    return rc;
 }
 
 /* From a record's place (or the log's end) on. 0 or -errno; c->end is set. */
@@ -274,48 +324,70 @@ static int scan_log(struct scan *c, int64_t from)
     c->told_at = mono_ms();
     while (rc == 1) {
         int64_t base = file_list_next(&l->files, at);
-        struct mapped_file *file = base < 0 ? NULL : file_list_get(&l->files, l->dir, base > at ? base : at);
-        if (!file)
-            break;
+        int err = base < 0 ? -ENOENT : file_list_find(&l->files, l->dir, base > at ? base : at, &c->file);
+        if (err)
+            return err == -ENOENT ? 0 : err;
         if (base > at) {
             log_error("commit log %s: files are missing from offset %" PRId64 " to %" PRId64 ": their messages are gone",
                       l->dir, at, base);
             at = base;
         }
-        madvise(file->map, (size_t)file->size, MADV_SEQUENTIAL);
-        rc = scan_file(c, file, at);
-        madvise(file->map, (size_t)file->size, MADV_NORMAL);
-        at = file->base + file->size;
-        mapped_file_unref(file);
+        c->at = at;
+        rc = scan_file(c);
+        at = c->file->base + c->file->size;
+        mapped_file_unref(c->file);
     }
     return rc < 0 ? rc : 0;
 }
 
 /* ---- where to begin ---- */
 
-/* First record of the file that holds offset, when it is one. */
-static bool first_record(struct commit_log *l, int64_t offset, struct message *m)
-{
-    struct mapped_file *file = file_list_get(&l->files, l->dir, offset);
-    bool is;
+struct first_of {
+    const struct mapped_file *file;
+    int64_t time;                /* store time of its first record */
+};
 
-    if (!file)
-        return false;
-    is = message_record_get(file->map, (size_t)file->size, false, m) == 0 && m->physical_offset == file->base;
-    mapped_file_unref(file);
+static int read_first(void *arg)
+{
+    struct first_of *r = arg;
+    struct message m;
+    bool is = message_record_get(r->file->map, (size_t)r->file->size, false, &m) == 0 &&
+              m.physical_offset == r->file->base;
+
+    r->time = m.store_timestamp;
     return is;
 }
 
-/* After a crash: the newest file that began before everything the checkpoint vouches for. */
+/* Does the file that holds offset begin with a record? 1 and its time, 0, or -errno. */
+static int first_record(struct commit_log *l, int64_t offset, int64_t *time)
+{
+    struct first_of r = {0};
+    struct mapped_file *file;
+    char why[BUS_WHY_SIZE];
+    int rc = file_list_find(&l->files, l->dir, offset, &file);
+
+    if (rc)
+        return rc == -ENOENT ? 0 : rc;
+    r.file = file;
+    if ((rc = bus_guarded(read_first, &r)) == -EIO)
+        log_error("recovery, at commit log offset %" PRId64 ": %s", offset, bus_why(why, sizeof why));
+    mapped_file_unref(file);
+    *time = r.time;
+    return rc;
+}
+
+/* After a crash: the newest file that began before everything the checkpoint vouches for. Or -errno. */
 static int64_t start_after_crash(struct store *s, int64_t first, int64_t end)
 {
     const struct checkpoint *k = &s->checkpoint;
     int64_t time = (k->log_time < k->queue_time ? k->log_time : k->queue_time) - 3000;
 
     for (int64_t base = end - s->log.file_size; base > first; base -= s->log.file_size) {
-        struct message m;
-        if (first_record(&s->log, base, &m) && m.store_timestamp > 0 && m.store_timestamp <= time &&
-            (k->queue_offset == 0 || base <= k->queue_offset))
+        int64_t began;
+        int rc = first_record(&s->log, base, &began);
+        if (rc < 0)
+            return rc;
+        if (rc && began > 0 && began <= time && (k->queue_offset == 0 || base <= k->queue_offset))
             return base;
     }
     return first;
@@ -331,7 +403,7 @@ static bool is_clean_end(struct store *s, int64_t at, int64_t first, int64_t end
         return false;
     if (at == end)
         return true;
-    if (!(file = file_list_get(&s->log.files, s->log.dir, at)))
+    if (file_list_find(&s->log.files, s->log.dir, at, &file))
         return false;
     is = mapped_file_is_zero_from(file, s->log.dir, at - file->base) == 1;
     mapped_file_unref(file);
@@ -346,52 +418,71 @@ struct newest {
 static void look_newest(void *arg, struct store_queue *q)
 {
     struct newest *n = arg;
-    struct unit_cursor c = {0};
     struct store_entry e;
 
     if (queue_load(&n->s->env, q) || queue_max(q) == queue_min(q))
         return;
     queue_maps_trim(&n->s->maps, &n->s->append_lock);
-    if (queue_unit(&n->s->env, q, &c, queue_max(q) - 1, &e) == 0 && !unit_is_blank(&e) && e.physical_offset > n->offset)
+    if (queue_unit_at(&n->s->env, q, queue_max(q) - 1, &e) == 0 && !unit_is_blank(&e) && e.physical_offset > n->offset)
         n->offset = e.physical_offset;
-    unit_cursor_end(&c);
 }
 
 /* After a clean stop whose checkpoint does not say enough (Apache 4.x leaves no place): as Apache, the
- * file of the newest record that any queue names, or one before it that begins with a record. */
+ * file of the newest record that any queue names, or one before it that begins with a record. Or -errno. */
 static int64_t start_by_queues(struct store *s, int64_t first)
 {
     struct newest n = {s, -1};
-    struct message m;
-    int64_t base;
+    int64_t base, time;
+    int rc = 0;
 
     queue_table_each(&s->queues, look_newest, &n);
     base = n.offset < 0 ? first : n.offset - n.offset % s->log.file_size;
-    while (base > first && !first_record(&s->log, base, &m))
+    while (base > first && (rc = first_record(&s->log, base, &time)) == 0)
         base -= s->log.file_size;
-    return base < first ? first : base;
+    return rc < 0 ? rc : base < first ? first : base;
 }
 
 /* ---- the whole ---- */
 
+struct settling {
+    struct store *s;
+    struct fault *f;
+    int rc;                      /* the first failure */
+};
+
 static void settle(void *arg, struct store_queue *q)
 {
-    struct store *s = arg;
+    struct settling *w = arg;
+    int rc = atomic_load(&q->loaded) ? queue_settle(&w->s->env, q) : 0;
 
-    if (atomic_load(&q->loaded) && queue_settle(&s->env, q))
-        log_error("consume queue %s/%" PRId32 " could not be read after recovery", q->topic, q->id);
+    if (rc && !w->rc)
+        w->rc = fault_errno(w->f, -rc, "read consume queue %s/%" PRId32 " after recovery (without its directory it is "
+                            "made again from the log)", q->topic, q->id);
+}
+
+struct emptying {
+    struct store *s;
+    int rc;                      /* the first failure */
+};
+
+static void empty_queue(struct emptying *w, struct store_queue *q)
+{
+    int rc = queue_cut(&w->s->env, q, 0);
+
+    if (rc)
+        log_error("empty consume queue %s/%" PRId32 ": %s", q->topic, q->id, strerror(-rc));
+    if (!w->rc)
+        w->rc = rc;
+    atomic_store(&q->min, 0);
 }
 
 static void empty_for_rebuild(void *arg, struct store_queue *q)
 {
-    struct store *s = arg;
-
     if (!q->rebuild)
         return;
     log_warn("consume queue %s/%" PRId32 " misses units from before the recovered part: filled again from the log",
              q->topic, q->id);
-    queue_cut(&s->env, q, 0);
-    atomic_store(&q->min, 0);
+    empty_queue(arg, q);
 }
 
 static void rebuild_done(void *arg, struct store_queue *q)
@@ -403,10 +494,11 @@ static void rebuild_done(void *arg, struct store_queue *q)
 static int rebuild(struct store *s, int64_t first, struct scan *c)
 {
     struct scan again = {.s = s, .only_rebuild = true};
+    struct emptying emptying = {.s = s};
     int rc;
 
-    queue_table_each(&s->queues, empty_for_rebuild, s);
-    rc = scan_log(&again, first);
+    queue_table_each(&s->queues, empty_for_rebuild, &emptying);
+    rc = emptying.rc ? emptying.rc : scan_log(&again, first);
     queue_table_each(&s->queues, rebuild_done, NULL);
     c->units_written += again.units_written;
     return rc;
@@ -414,22 +506,29 @@ static int rebuild(struct store *s, int64_t first, struct scan *c)
 
 static void drop_queue(void *arg, struct store_queue *q)
 {
-    struct store *s = arg;
+    struct emptying *w = arg;
+    int rc = queue_load(&w->s->env, q);
 
-    if (queue_load(&s->env, q) == 0 && queue_max(q) > 0)
+    if (rc && !w->rc)
+        w->rc = rc;
+    if (rc)
+        return;
+    if (queue_max(q) > 0)
         log_warn("consume queue %s/%" PRId32 ": the commit log is gone, so its units are dropped", q->topic, q->id);
-    queue_cut(&s->env, q, 0);
-    atomic_store(&q->min, 0);
+    empty_queue(w, q);
 }
 
 static int finish(struct store *s, struct scan *c, struct fault *f)
 {
+    struct settling settling = {.s = s, .f = f};
     int rc = commit_log_set_end(&s->log, c->end, c->last_time, f);
 
     if (rc)
         return rc;
     s->env.log_end = c->end;
-    queue_table_each(&s->queues, settle, s);
+    queue_table_each(&s->queues, settle, &settling);
+    if (settling.rc)
+        return settling.rc;
     s->env.after_crash = false;
     atomic_store(&s->flush.flushed, c->from);
     if ((rc = flush_queues(s, true)))
@@ -455,6 +554,7 @@ static int read_log(struct store *s, struct scan *c, int64_t from, int64_t first
 int recover(struct store *s, bool after_crash, struct fault *f)
 {
     struct scan c = {.s = s, .last_time = s->checkpoint.log_time};
+    struct emptying emptying = {.s = s};
     int64_t first, end, at = s->checkpoint.queue_offset;
     int rc;
 
@@ -463,8 +563,8 @@ int recover(struct store *s, bool after_crash, struct fault *f)
     s->env.log_end = INT64_MAX;
     s->env.after_crash = after_crash;
     if (end == 0) {
-        queue_table_each(&s->queues, drop_queue, s);
-        return finish(s, &c, f);
+        queue_table_each(&s->queues, drop_queue, &emptying);
+        return emptying.rc ? fault_errno(f, -emptying.rc, "empty the consume queues in %s", s->queue_dir) : finish(s, &c, f);
     }
     if (!after_crash && s->queues.n > 0 && is_clean_end(s, at, first, end)) {
         c.from = c.end = at;
@@ -473,6 +573,8 @@ int recover(struct store *s, bool after_crash, struct fault *f)
     at = after_crash ? start_after_crash(s, first, end) : start_by_queues(s, first);
     if (s->queues.n == 0)
         at = first;
+    if (at < 0)
+        return fault_errno(f, (int)-at, "recover the store in %s: look where to begin", s->root);
     if ((rc = read_log(s, &c, at, first, f)))
         return rc;
     return finish(s, &c, f);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "common/be.h"
+#include "common/bus_guard.h"
 #include "common/log.h"
 #include "store/store_impl.h"
 
@@ -38,54 +39,82 @@ int64_t record_after(const struct mapped_file *file, int64_t at, int64_t end, in
     return -1;
 }
 
-static int fill(struct mapped_file *file, int64_t at, int64_t next, int64_t time)
+/* What is held while mapped pages are touched, given back when one could not be had. */
+struct resync {
+    struct store *s;
+    struct mapped_file *file;
+    int64_t at, not_before;
+    char *damaged;
+    struct mapped_file *next_file;
+    int64_t goes_on;                     /* the answer */
+};
+
+static int fill(struct resync *r, int64_t next)
 {
-    struct message m = {.topic = str_of(FILLER_TOPIC), .sys_flag = SYSFLAG_TRANS_ROLLBACK, .physical_offset = at,
-                        .born_timestamp = time, .store_timestamp = time};
-    size_t n = (size_t)(next - at), bare = message_record_size(&m);
-    char *p = file->map + (at - file->base), *damaged;
+    struct message m = {.topic = str_of(FILLER_TOPIC), .sys_flag = SYSFLAG_TRANS_ROLLBACK, .physical_offset = r->at,
+                        .born_timestamp = r->not_before, .store_timestamp = r->not_before};
+    size_t n = (size_t)(next - r->at), bare = message_record_size(&m);
+    char *p = r->file->map + (r->at - r->file->base);
 
     if (n < bare)
         return -EINVAL;
-    if (!(damaged = malloc(n)))
+    if (!(r->damaged = malloc(n)))
         return -ENOMEM;
-    memcpy(damaged, p, n);
-    m.body = str_n(damaged + bare, n - bare);
+    memcpy(r->damaged, p, n);
+    m.body = str_n(r->damaged + bare, n - bare);
     message_record_put(p, &m, false);
-    free(damaged);
     return 0;
 }
 
-/* The file's rest holds no record; does the log go on in the next file? */
-static bool next_file_goes_on(struct store *s, const struct mapped_file *file, int64_t not_before)
+/* The file's rest holds no record; does the log go on in the next file? 1, 0 or -errno. */
+static int next_file_goes_on(struct resync *r)
 {
-    struct commit_log *l = &s->log;
-    struct mapped_file *next = file_list_get(&l->files, l->dir, file->base + file->size);
+    struct commit_log *l = &r->s->log;
+    int rc = file_list_find(&l->files, l->dir, r->file->base + r->file->size, &r->next_file);
     struct message m;
-    bool goes_on = next && whole_record(next, next->base, not_before, &m);
 
-    mapped_file_unref(next);
-    return goes_on;
+    if (rc)
+        return rc == -ENOENT ? 0 : rc;
+    return whole_record(r->next_file, r->next_file->base, r->not_before, &m);
+}
+
+static int look(void *arg)
+{
+    struct resync *r = arg;
+    struct mapped_file *file = r->file;
+    const char *dir = r->s->log.dir;
+    int64_t end = file->base + mapped_file_data_end(file, dir), file_end = file->base + file->size, next;
+    int rc;
+
+    next = end > r->at ? record_after(file, r->at, end, r->not_before) : -1;
+    if (next >= 0) {
+        if ((rc = fill(r, next)))
+            return rc == -EINVAL ? 0 : rc;
+        log_error("commit log %s/%020" PRId64 ": %" PRId64 " bytes at %" PRId64
+                  " are damaged: their messages are lost, the log goes on behind them",
+                  dir, file->base, next - r->at, r->at - file->base);
+        r->goes_on = next;
+        return 0;
+    }
+    if (file_end - r->at < RECORD_BLANK_MIN)
+        return 0;
+    if ((rc = next_file_goes_on(r)) <= 0)
+        return rc;
+    log_error("commit log %s/%020" PRId64 ": from %" PRId64
+              " on it is damaged: those messages are lost, the log goes on in the next file",
+              dir, file->base, r->at - file->base);
+    be32_put(file->map + (r->at - file->base), (uint32_t)(file_end - r->at));
+    be32_put(file->map + (r->at - file->base) + 4, BLANK_MAGIC);
+    r->goes_on = file_end;
+    return 0;
 }
 
 int64_t resync(struct store *s, struct mapped_file *file, int64_t at, int64_t not_before)
 {
-    int64_t end = file->base + mapped_file_data_end(file, s->log.dir), file_end = file->base + file->size, next;
+    struct resync r = {.s = s, .file = file, .at = at, .not_before = not_before, .goes_on = -ENOENT};
+    int rc = bus_guarded(look, &r);
 
-    next = end > at ? record_after(file, at, end, not_before) : -1;
-    if (next > 0 && fill(file, at, next, not_before) == 0) {
-        log_error("commit log %s/%020" PRId64 ": %" PRId64 " bytes at %" PRId64
-                  " are damaged: their messages are lost, the log goes on behind them",
-                  s->log.dir, file->base, next - at, at - file->base);
-        return next;
-    }
-    if (next < 0 && file_end - at >= RECORD_BLANK_MIN && next_file_goes_on(s, file, not_before)) {
-        log_error("commit log %s/%020" PRId64 ": from %" PRId64
-                  " on it is damaged: those messages are lost, the log goes on in the next file",
-                  s->log.dir, file->base, at - file->base);
-        be32_put(file->map + (at - file->base), (uint32_t)(file_end - at));
-        be32_put(file->map + (at - file->base) + 4, BLANK_MAGIC);
-        return file_end;
-    }
-    return -1;
+    free(r.damaged);
+    mapped_file_unref(r.next_file);
+    return rc ? rc : r.goes_on;
 }

@@ -111,13 +111,14 @@ static bool is_hour(const char *list, int64_t now)
 /* Whether the log's first file was last written so long ago. One that is gone under our feet is as good as expired. */
 static bool is_expired(struct store *s, int64_t base, const struct store_retention *c, int64_t now)
 {
-    struct mapped_file *m = file_list_get(&s->log.files, s->log.dir, base);
+    struct mapped_file *m;
     char path[4096];
     struct stat st;
     bool expired = false;
+    int rc = file_list_find(&s->log.files, s->log.dir, base, &m);
 
-    if (!m)
-        return true;
+    if (rc)
+        return rc == -ENOENT;
     if (mapped_file_path(mapped_file_dir(m, s->log.dir), base, path, sizeof path) == 0) {
         if (stat(path, &st) == 0)
             expired = now - ((int64_t)st.st_mtim.tv_sec * 1000 + st.st_mtim.tv_nsec / 1000000) >=

@@ -125,6 +125,7 @@ enum store_status {            /* Apache's GetMessageStatus, by the same names *
     STORE_OFFSET_OVERFLOW_BADLY,
     STORE_MESSAGE_WAS_REMOVING,
     STORE_OFFSET_FOUND_NULL,
+    STORE_READ_FAILED,         /* not one of Apache's: the disk did not give it (logged). No offset may follow from that */
 };
 
 struct store_filter {          /* both may be NULL */
@@ -156,20 +157,29 @@ struct store_result {              /* malloc'd by store_get, given back by store
     int64_t last_store_timestamp;  /* of the last message given; 0 when far */
 };
 
-/* Messages of q from queue offset `offset` on. Status and next_begin as Apache's getMessage has them.
- * NULL only without memory. Any thread. */
+/* Messages of q from queue offset `offset` on. Status and next_begin as Apache's getMessage has them; with
+ * STORE_READ_FAILED next_begin is `offset`. NULL only without memory. Any thread. */
 struct store_result *store_get(struct store *s, struct store_queue *q, int64_t offset,
                                const struct store_limits *limits, const struct store_filter *filter);
-/* The record at a commit log offset (size 0: read it from the record), as one extent, or -ENOENT when no whole
- * record starts there any more or yet. Result in *out, to be released. Reads the record: may wait for the disk. */
+/* The record at a commit log offset (size 0: read it from the record), as one extent: for a socket. Who reads it itself
+ * takes store_load. Result in *out, to be released. 0; -ENOENT: no whole record starts there any more or yet; -ENOMEM;
+ * another -errno, mostly -EIO: the disk does not give it (logged). Reads the record: may wait for the disk. */
 int store_read(struct store *s, int64_t physical_offset, uint32_t size, struct store_result **out);
-void store_touch(const struct store_result *r);    /* brings its pages into memory; may wait for the disk */
+/* The same, with the record in the result's own memory, and parsed: m's texts are there until *out is released. */
+int store_load(struct store *s, int64_t physical_offset, uint32_t size, struct message *m, struct store_result **out);
+/* The same record's numbers, and the lengths of its texts, but none of the texts (NULL). Errors as store_read. */
+int store_look(struct store *s, int64_t physical_offset, uint32_t size, struct message *m);
+/* Brings its pages into memory; may wait for the disk. 0, or -EIO: the disk does not give them (logged). */
+int store_touch(const struct store_result *r);
+/* Copies its extents into memory of its own, as one, so that they can be read like any other memory: a mapped page
+ * that the disk does not give would end the process. 0, -ENOMEM or -EIO (logged); the result is then as it was. */
+int store_own(struct store_result *r);
 void store_release(void *result);                  /* a struct store_result; NULL is allowed. Any thread. */
 
 /* Is that commit log offset further from the log's end than hot_bytes, so that its pages may not be in memory? Any thread. */
 bool store_far(struct store *s, int64_t physical_offset);
 
-/* One entry of a queue: 0, -ENOENT outside min..max. */
+/* One entry of a queue: 0, -ENOENT outside min..max, another -errno when the disk does not give it (logged). */
 struct store_entry {
     int64_t physical_offset;
     uint32_t size;
@@ -177,12 +187,17 @@ struct store_entry {
 };
 int store_entry(struct store *s, struct store_queue *q, int64_t offset, struct store_entry *out);
 
+/* Makes sure that what the queue's files hold is known: it is looked up when the queue is first used. 0, or -errno: the
+ * disk does not give it (logged; tried again the next time). Until then min, max and last time are 0. */
+int store_queue_load(struct store *s, struct store_queue *q);
 int64_t store_queue_min(struct store *s, struct store_queue *q);
 int64_t store_queue_max(struct store *s, struct store_queue *q);         /* next to be written */
-/* Store time of the message at offset; -1 when there is none. Reads the log: may be cold. */
+/* Store time of the message at offset; -1 when there is none; below that an -errno: the disk does not give it (logged).
+ * Reads the log: may be cold. */
 int64_t store_time_at(struct store *s, struct store_queue *q, int64_t offset);
 int64_t store_queue_last_time(struct store *s, struct store_queue *q);   /* of the last message, 0 when none; never cold */
-/* Queue offset for a time as SEARCH_OFFSET_BY_TIMESTAMP defines it (ConsumeQueue.binarySearchInQueueByTime). Reads the log. */
+/* Queue offset for a time as SEARCH_OFFSET_BY_TIMESTAMP defines it (ConsumeQueue.binarySearchInQueueByTime). -errno when
+ * the disk does not give what has to be looked at (logged). Reads the log. */
 int64_t store_offset_at_time(struct store *s, struct store_queue *q, int64_t timestamp_ms, bool upper);
 
 /* ---- by key ---- */
@@ -219,7 +234,7 @@ struct store_index_file {
     int64_t first_offset, last_offset;
     int32_t slots, slots_used, entries, entries_used;
 };
-/* Index file number i from the oldest (0) on: 0 or -ENOENT. Any thread. */
+/* Index file number i from the oldest (0) on: 0; -ENOENT: there are not so many; -EIO: the disk does not give its header. Any thread. */
 int store_index_file(struct store *s, int i, struct store_index_file *out);
 
 /* Called after an append made messages up to queue offset max-1 readable, outside the append lock, on

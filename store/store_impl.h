@@ -59,7 +59,8 @@ static inline void count(_Atomic int64_t *c, int64_t n) { atomic_fetch_add_expli
 /* Loads, repairs and re-indexes what the last run left (recover.c). Before any thread runs. */
 int recover(struct store *s, bool after_crash, struct fault *f);
 /* Recovery found no record at `at`: where the log goes on behind the damage (a whole record, stored at or after
- * not_before, or the file's end), the bytes between made into a record of their own; -1: it ends there. */
+ * not_before, or the file's end), the bytes between made into a record of their own; -ENOENT: it ends there; another
+ * -errno: that cannot be known. */
 int64_t resync(struct store *s, struct mapped_file *file, int64_t at, int64_t not_before);
 /* The first whole record in (at, end) of the file, stored at or after not_before; -1: none (resync.c). */
 int64_t record_after(const struct mapped_file *file, int64_t at, int64_t end, int64_t not_before);
