@@ -36,7 +36,7 @@ static const struct known {
 static const struct known *known_find(struct str name)
 {
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
-        if (known[i].n == name.n && memcmp(known[i].name, name.p, name.n) == 0)
+        if (known[i].n == name.n && known[i].name[0] == name.p[0] && memcmp(known[i].name, name.p, name.n) == 0)
             return &known[i];
     return NULL;
 }

@@ -48,34 +48,41 @@ bool str_copy(char *dst, size_t cap, struct str s)
 
 #define SAFE_DIGITS 18      /* so many cannot overflow */
 
-int str_i64(struct str s, int64_t *out)
+/* Digits past those: each may be one too many. */
+static int more_digits(struct str s, uint64_t *v)
 {
-    const char *p, *end, *safe;
-    bool negative;
-    uint64_t v = 0;
+    for (; s.n; s.p++, s.n--) {
+        if (!is_digit(*s.p))
+            return -EINVAL;
+        if (__builtin_mul_overflow(*v, 10u, v) || __builtin_add_overflow(*v, (unsigned)(*s.p - '0'), v))
+            return -ERANGE;
+    }
+    return 0;
+}
 
-    if (s.n && (s.p[0] <= ' ' || s.p[s.n - 1] <= ' '))
-        s = str_trim(s);
-    negative = s.n && s.p[0] == '-';
+int str_i64_strict(struct str s, int64_t *out)
+{
+    bool negative = s.n && s.p[0] == '-';
+    const char *p, *safe;
+    uint64_t v = 0;
+    int rc;
+
     if (negative || (s.n && s.p[0] == '+'))
         s.p++, s.n--;
     if (!s.n)
         return -EINVAL;
-    end = s.p + s.n;
-    safe = s.n > SAFE_DIGITS ? s.p + SAFE_DIGITS : end;
+    safe = s.p + (s.n > SAFE_DIGITS ? SAFE_DIGITS : s.n);
     for (p = s.p; p < safe && is_digit(*p); p++)
         v = v * 10 + (unsigned)(*p - '0');
-    for (; p < end; p++) {
-        if (!is_digit(*p))
-            return -EINVAL;
-        if (__builtin_mul_overflow(v, 10u, &v) || __builtin_add_overflow(v, (unsigned)(*p - '0'), &v))
-            return -ERANGE;
-    }
+    if (p < s.p + s.n && (rc = more_digits(str_n(p, s.n - (size_t)(p - s.p)), &v)))
+        return rc;
     if (v > (uint64_t)INT64_MAX + negative)
         return -ERANGE;
     *out = negative ? (int64_t)(0 - v) : (int64_t)v;
     return 0;
 }
+
+int str_i64(struct str s, int64_t *out) { return str_i64_strict(str_trim(s), out); }
 
 int str_i32(struct str s, int32_t *out)
 {
@@ -115,9 +122,11 @@ static size_t hash_ascii(struct str s, uint32_t *h)
     return i;
 }
 
-int32_t str_java_hash(struct str s)
+int32_t str_java_hash(struct str s) { return str_java_hash_on(0, s); }
+
+int32_t str_java_hash_on(int32_t before, struct str s)
 {
-    uint32_t h = 0;
+    uint32_t h = (uint32_t)before;
     size_t i = hash_ascii(s, &h);
 
     while (i < s.n) {
@@ -196,6 +205,10 @@ size_t fmt_i64(char out[21], int64_t v)
     uint64_t u = v < 0 ? 0 - (uint64_t)v : (uint64_t)v;
     size_t at = sizeof(tmp), sign = v < 0;
 
+    if (v >= 0 && v < 10) {
+        out[0] = (char)('0' + v);
+        return 1;
+    }
     while (u >= 10) {
         at -= 2;
         memcpy(tmp + at, pairs + u % 100 * 2, 2);

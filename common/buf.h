@@ -43,11 +43,15 @@ bool str_copy(char *dst, size_t cap, struct str s);
  * -EINVAL (not a number) or -ERANGE. */
 int str_i64(struct str s, int64_t *out);
 int str_i32(struct str s, int32_t *out);
+/* The same without the blanks: a sign and digits, as Long.parseLong takes them. */
+int str_i64_strict(struct str s, int64_t *out);
 int str_bool(struct str s, bool *out);  /* true/false in any case, as Boolean.parseBoolean, but strict */
 
 /* Java's String.hashCode of UTF-8 text: over its UTF-16 code units. Tag codes
  * in consume queues and key hashes in index files are made with it. */
 int32_t str_java_hash(struct str s);
+/* That of a text before and s behind it, from the hash of the former, which ends with a whole character. */
+int32_t str_java_hash_on(int32_t before, struct str s);
 
 struct buf {
     char *p;

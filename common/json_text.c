@@ -130,7 +130,7 @@ static inline void move_plain(char **p, char *end, char quote, char **w)
 
     for (; end - from >= 8; from += 8, to += 8) {
         memcpy(&word, from, 8);
-        if (json_has_either(word, quote, '\\'))
+        if (scan_has_either(word, quote, '\\'))
             break;
         memcpy(to, &word, 8);
     }
@@ -145,7 +145,7 @@ char *json_unquote(char *p, char *end, struct str *out)
     char quote = *p++;
     char *start = p, *w;
 
-    p = w = json_find_special(p, end, quote);
+    p = w = p + (scan_either(p, end, quote, '\\') - p);
     while (p < end && *p == '\\') {
         p = unescape(p + 1, end, &w);
         if (!p)
@@ -208,29 +208,46 @@ size_t utf8_length(const unsigned char *p, size_t left)
     return n;
 }
 
-/* Non-zero when one of the 8 bytes is a control character, quote, backslash or not ASCII. */
-static inline uint64_t has_odd(uint64_t w)
+/* The last 1 to 7 bytes of n, when all are plain: with what stands before them, so that they are one word. Those
+ * were copied already: writing them again changes nothing. */
+static inline bool copy_short(char *w, const unsigned char *p, size_t n, size_t before)
 {
-    uint64_t below = w - JSON_EACH(' '), quote = (w ^ JSON_EACH('"')) - JSON_EACH(1),
-             backslash = (w ^ JSON_EACH('\\')) - JSON_EACH(1);
+    uint32_t low, high;
+    uint64_t word;
 
-    return (w | below | quote | backslash) & JSON_EACH(0x80);
+    if (n + before >= 8) {
+        memcpy(&word, p + n - 8, 8);
+        if (scan_has_odd(word))
+            return false;
+        memcpy(w + n - 8, &word, 8);
+        return true;
+    }
+    if (n < 4)
+        return false;
+    memcpy(&low, p, 4);
+    memcpy(&high, p + n - 4, 4);
+    if (scan_has_odd((uint64_t)high << 32 | low))
+        return false;
+    memcpy(w, &low, 4);
+    memcpy(w + n - 4, &high, 4);
+    return true;
 }
 
 static inline char *copy_plain(char *w, const unsigned char **p, const unsigned char *end)
 {
-    const unsigned char *from = *p;
-    uint64_t word;
+    const char *from = (const char *)*p;
+    size_t copied, left;
 
-    for (; end - from >= 8; from += 8, w += 8) {
-        memcpy(&word, from, 8);
-        if (has_odd(word))
-            break;
-        memcpy(w, &word, 8);
+    w = scan_copy_plain(w, &from, (const char *)end);
+    copied = (size_t)(from - (const char *)*p);
+    left = (size_t)((const char *)end - from);
+    *p += copied;
+    if (left < 8 && copy_short(w, *p, left, copied)) {
+        *p = end;
+        return w + left;
     }
-    while (from < end && !escapes[*from])
-        *w++ = (char)*from++;
-    *p = from;
+    while (*p < end && !escapes[**p])
+        *w++ = (char)*(*p)++;
     return w;
 }
 

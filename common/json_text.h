@@ -3,8 +3,8 @@
 #ifndef COMMON_JSON_TEXT_H
 #define COMMON_JSON_TEXT_H
 
-#include <endian.h>
 #include "common/buf.h"
+#include "common/scan.h"
 
 /* The most bytes json_escape_to makes of n bytes: \u001f for one. */
 #define JSON_ESCAPED_MAX(n) (6 * (n))
@@ -18,31 +18,6 @@ static inline bool json_is_blank(char c)
  * NULL when a comment does not end or a slash stands alone. */
 char *json_skip_blanks(char *p, const char *end);
 
-#define JSON_EACH(b) (0x0101010101010101ULL * (unsigned char)(b))
-
-/* The high bit of each of the 8 bytes of w that is the ASCII character a or b. Above the lowest of them others may
- * be set too. */
-static inline uint64_t json_has_either(uint64_t w, char a, char b)
-{
-    return (((w ^ JSON_EACH(a)) - JSON_EACH(1)) | ((w ^ JSON_EACH(b)) - JSON_EACH(1))) & ~w & JSON_EACH(0x80);
-}
-
-/* The next quote or backslash at or after p, or end. */
-static inline char *json_find_special(char *p, char *end, char quote)
-{
-    uint64_t word, hit;
-
-    for (; end - p >= 8; p += 8) {
-        memcpy(&word, p, 8);
-        hit = json_has_either(le64toh(word), quote, '\\');
-        if (hit)
-            return p + (unsigned)__builtin_ctzll(hit) / 8;
-    }
-    while (p < end && *p != quote && *p != '\\')
-        p++;
-    return p;
-}
-
 /* p is at an opening quote, double or single. Unescapes in place; *out are the
  * bytes between the quotes, the result is just past the closing one. NULL when
  * the text does not end or has a bad escape. A lone surrogate becomes U+FFFD;
@@ -52,7 +27,7 @@ char *json_unquote(char *p, char *end, struct str *out);
 /* The same for where most texts have double quotes and no escapes. */
 static inline char *json_unquote_plain(char *p, char *end, struct str *out)
 {
-    char *special = *p == '"' ? json_find_special(p + 1, end, '"') : end;
+    char *special = *p == '"' ? p + 1 + (scan_either(p + 1, end, '"', '\\') - (p + 1)) : end;
 
     if (special == end || *special != '"')
         return json_unquote(p, end, out);

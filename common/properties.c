@@ -1,26 +1,29 @@
 /* The property text of a message: name 0x01 value 0x02, repeated.
  * What counts as an entry is what Apache's MessageDecoder takes as one. */
 #include "common/message.h"
+#include "common/scan.h"
 
 #define NAME_END 1
 #define VALUE_END 2
 
 bool prop_next(struct str properties, size_t *pos, struct str *name, struct str *value)
 {
-    while (*pos < properties.n) {
-        const char *entry = properties.p + *pos;
-        size_t left = properties.n - *pos;
-        const char *end = memchr(entry, VALUE_END, left);
-        size_t n = end ? (size_t)(end - entry) : left;
-        const char *mid = memchr(entry, NAME_END, n);
+    const char *p = properties.p + *pos, *end = properties.p + properties.n;
 
-        *pos += end ? n + 1 : n;
-        if (!mid || mid == entry || mid + 1 == entry + n)
+    while (p < end) {
+        const char *entry = p, *mid = scan_either(p, end, NAME_END, VALUE_END), *stop = mid;
+
+        if (mid < end && *mid == NAME_END)
+            stop = scan_either(mid + 1, end, VALUE_END, VALUE_END);
+        p = stop < end ? stop + 1 : end;
+        if (mid == stop || mid == entry || mid + 1 == stop)
             continue;
         *name = str_n(entry, (size_t)(mid - entry));
-        *value = str_n(mid + 1, (size_t)(entry + n - mid - 1));
+        *value = str_n(mid + 1, (size_t)(stop - mid - 1));
+        *pos = (size_t)(p - properties.p);
         return true;
     }
+    *pos = properties.n;
     return false;
 }
 

@@ -24,7 +24,6 @@ struct look {
     int64_t begin, end;                  /* log offsets, of the header */
     int32_t next;                        /* number behind the last entry */
     unsigned char *named;                /* a bit an entry: its slot or a later entry names it */
-    struct buf text;
 };
 
 static int64_t entry_at(const struct look *k, int32_t n) { return index_entry_at(k->file.layout, n); }
@@ -49,27 +48,21 @@ static int layout_of(struct check *c, const char *map, int64_t size, struct inde
 
 /* ---- an entry ---- */
 
-static bool hash_is(struct look *k, const struct message *m, const char *kind, struct str key, int32_t hash)
+static bool hash_is(const struct message *m, const char *kind, struct str key, int32_t hash)
 {
-    buf_reset(&k->text);
-    buf_put_str(&k->text, m->topic);
-    buf_puts(&k->text, kind);
-    buf_put_str(&k->text, key);
-    if (buf_failed(&k->text))
-        k->c->failed = true;
-    return !buf_failed(&k->text) && index_hash(k->text.p, k->text.n) == hash;
+    return index_hash(m->topic, kind, key) == hash;
 }
 
-static bool has_key(struct look *k, const struct message *m, int32_t hash)
+static bool has_key(const struct message *m, int32_t hash)
 {
     struct str keys = prop_get(m->properties, "KEYS"), tags = prop_get(m->properties, "TAGS");
 
-    if (hash_is(k, m, "#", prop_get(m->properties, "UNIQ_KEY"), hash))
+    if (hash_is(m, INDEX_KEY, prop_get(m->properties, "UNIQ_KEY"), hash))
         return true;
     while (keys.n)
-        if (hash_is(k, m, "#", message_next_key(&keys), hash))
+        if (hash_is(m, INDEX_KEY, message_next_key(&keys), hash))
             return true;
-    return tags.n && hash_is(k, m, "#T#", tags, hash);
+    return tags.n && hash_is(m, INDEX_TAG, tags, hash);
 }
 
 /* Names entry `target`, which must be an earlier one of that slot, and named once. */
@@ -106,7 +99,7 @@ static void check_entry(struct look *k, int32_t n)
     else if (e.offset >= k->c->r->log_min && check_record(k->c, e.offset, &m))
         check_find(k->c, k->path, at, "entry %" PRId32 " names log offset %" PRId64 ", where no record is", n,
                    e.offset);
-    else if (e.offset >= k->c->r->log_min && !has_key(k, &m, e.hash))
+    else if (e.offset >= k->c->r->log_min && !has_key(&m, e.hash))
         check_find(k->c, k->path, at, "entry %" PRId32 " has a hash that is of no key of the record at %" PRId64, n,
                    e.offset);
 }
@@ -162,7 +155,6 @@ static int check_map(struct look *k)
     }
     check_slots(k, (int32_t)be32_get(k->file.map + 32));
     free(k->named);
-    buf_free(&k->text);
     return 0;
 }
 

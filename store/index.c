@@ -201,13 +201,7 @@ static int put(struct index *x, const struct message *m, const char *kind, struc
     int32_t hash;
     int rc;
 
-    buf_reset(&x->text);
-    buf_put_str(&x->text, m->topic);
-    buf_puts(&x->text, kind);
-    buf_put_str(&x->text, key);
-    if (buf_failed(&x->text))
-        return fault_errno(f, ENOMEM, "index a message");
-    hash = index_hash(x->text.p, x->text.n);
+    hash = index_hash(m->topic, kind, key);
     if (m->physical_offset <= x->again && has_already(x, hash, m->physical_offset))
         return 0;
     if (!(file = file_to_fill(x, &rc, f)))
@@ -248,14 +242,14 @@ static int put_message(struct index *x, const struct message *m, struct fault *f
         return 0;
     find_properties(m->properties, &unique, &keys, &tags);
     if (unique.n)
-        rc = put(x, m, "#", unique, f);
+        rc = put(x, m, INDEX_KEY, unique, f);
     while (!rc && keys.n) {
         struct str key = message_next_key(&keys);
         if (key.n)
-            rc = put(x, m, "#", key, f);
+            rc = put(x, m, INDEX_KEY, key, f);
     }
     if (!rc && tags.n)
-        rc = put(x, m, "#T#", tags, f);
+        rc = put(x, m, INDEX_TAG, tags, f);
     return rc;
 }
 
@@ -686,7 +680,6 @@ void index_free(struct index *x)
     for (int i = 0; i < x->n; i++)
         index_file_unref(x->files[i]);
     free(x->files);
-    buf_free(&x->text);
     pthread_mutex_destroy(&x->lock);
     pthread_cond_destroy(&x->wake);
     pthread_cond_destroy(&x->passed);

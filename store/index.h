@@ -36,7 +36,6 @@ struct index {
     struct index_file *held;             /* the indexer's: a reference under way, should a page not be had meanwhile */
     int64_t again;                       /* the indexer's: messages up to there may have entries already */
     bool told;                           /* the indexer's: that there is no room */
-    struct buf text;                     /* the indexer's: a key text */
     pthread_t thread;
     bool runs;
 };

@@ -19,9 +19,9 @@
 
 enum { AT_BEGIN_TIME = 0, AT_END_TIME = 8, AT_BEGIN_OFFSET = 16, AT_END_OFFSET = 24, AT_SLOTS_USED = 32, AT_NEXT = 36 };
 
-int32_t index_hash(const char *text, size_t n)
+int32_t index_hash(struct str topic, const char *kind, struct str key)
 {
-    int32_t h = str_java_hash(str_n(text, n));
+    int32_t h = str_java_hash_on(str_java_hash_on(str_java_hash(topic), str_of(kind)), key);
 
     return h == INT32_MIN ? 0 : h < 0 ? -h : h;
 }

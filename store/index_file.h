@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "common/buf.h"
 #include "common/fault.h"
 
 #define INDEX_HEADER 40
@@ -66,8 +67,10 @@ struct index_entry index_file_entry(const struct index_file *x, int32_t n);
  * 1; 0: they agree in none, *out is a guess; -EINVAL: no file of `size` bytes can be laid out so. Reads the mapping. */
 int index_layout_find(const char *map, int64_t size, int32_t slots, struct index_layout *out);
 
-/* Hash of "TOPIC#KEY" as files keep it: never negative. */
-int32_t index_hash(const char *text, size_t n);
+/* Hash of topic, kind and key, one behind the other, as files keep it: never negative. kind: INDEX_KEY or INDEX_TAG. */
+int32_t index_hash(struct str topic, const char *kind, struct str key);
+#define INDEX_KEY "#"
+#define INDEX_TAG "#T#"
 
 /* Maps the file. 0; -EINVAL: not a file of this layout; other -errno; f filled. */
 int index_file_open(const char *dir, int64_t name, struct index_layout layout, struct index_file **out, struct fault *f);

@@ -91,21 +91,7 @@ static bool take(void *arg, int64_t offset)
     return q->n < q->want->max_messages;
 }
 
-static int32_t hash_of(struct str topic, const char *between, struct str key)
-{
-    struct buf text = {0};
-    int32_t hash = -ENOMEM;
-
-    buf_put_str(&text, topic);
-    buf_puts(&text, between);
-    buf_put_str(&text, key);
-    if (!buf_failed(&text))
-        hash = index_hash(text.p, text.n);
-    buf_free(&text);
-    return hash;
-}
-
-int32_t store_key_hash(struct str topic, struct str key) { return hash_of(topic, "#", key); }
+int32_t store_key_hash(struct str topic, struct str key) { return index_hash(topic, INDEX_KEY, key); }
 
 static void drop_index_file(struct query *q)
 {
@@ -180,8 +166,8 @@ int store_query(struct store *s, const struct store_query *want, struct store_in
     index_wait(&s->index, commit_log_max(&s->log), want->wait_ms);
     if (max > MESSAGES_MAX)
         max = MESSAGES_MAX;
-    q.hash = want->is_key ? want->key_hash : hash_of(want->topic, want->tag ? "#T#" : "#", want->key);
-    if (q.hash < 0 || (max > 0 && !(q.found = malloc((size_t)max * sizeof *q.found))))
+    q.hash = want->is_key ? want->key_hash : index_hash(want->topic, want->tag ? INDEX_TAG : INDEX_KEY, want->key);
+    if (max > 0 && !(q.found = malloc((size_t)max * sizeof *q.found)))
         return -ENOMEM;
     if (max > 0) {
         bounded.max_messages = max;

@@ -13,12 +13,14 @@
 struct token {
     struct str text;
     enum { TOKEN_TEXT, TOKEN_NUMBER, TOKEN_BOOL, TOKEN_NULL, TOKEN_NESTED } type;
+    bool is_small;                      /* a number of few digits, whose value is known already */
+    int32_t small;
 };
 
-/* The usual header has no blanks: what follows them is looked for first. */
-static inline char *blanks_before(char usual, char *p, char *end)
+/* The usual header has no blanks. */
+static inline char *skip_blanks(char *p, char *end)
 {
-    return p < end && *p == usual ? p : json_skip_blanks(p, end);
+    return p < end && (unsigned char)*p > ' ' && *p != '/' ? p : json_skip_blanks(p, end);
 }
 
 static const bool is_bare[256] = {
@@ -125,9 +127,30 @@ static char *scan_other(char *p, char *end, struct token *t)
     return p && classify(t) ? p : NULL;
 }
 
-/* Nearly all values are texts. */
+#define SMALL_DIGITS 9      /* so many are an int32 */
+
+/* Digits and nothing else, which is how codes, opaques and flags come; NULL when it is not that. */
+static inline char *scan_small(char *p, char *end, struct token *t)
+{
+    char *start = p, *most = end - p > SMALL_DIGITS ? p + SMALL_DIGITS : end;
+    int32_t v = 0;
+
+    for (; p < most && *p >= '0' && *p <= '9'; p++)
+        v = v * 10 + (*p - '0');
+    if (p == start || p == end || (*p != ',' && *p != '}'))
+        return NULL;
+    *t = (struct token){str_n(start, (size_t)(p - start)), TOKEN_NUMBER, true, v};
+    return p;
+}
+
+/* Nearly all values are texts, most others whole numbers. */
 static inline char *scan_value(char *p, char *end, struct token *t)
 {
+    char *next = scan_small(p, end, t);
+
+    if (next)
+        return next;
+    t->is_small = false;
     if (p == end || (*p != '"' && *p != '\''))
         return scan_other(p, end, t);
     t->type = TOKEN_TEXT;
@@ -142,10 +165,12 @@ static inline __attribute__((always_inline)) char *scan_name(char *p, char *end,
     p = *p == '"' || *p == '\'' ? json_unquote_plain(p, end, name) : scan_bare(p, end, name);
     if (!p)
         return NULL;
-    p = blanks_before(':', p, end);
+    if (end - p >= 2 && p[0] == ':' && p[1] == '"')     /* the usual one */
+        return p + 1;
+    p = skip_blanks(p, end);
     if (!p || p == end || *p != ':')
         return NULL;
-    return blanks_before('"', p + 1, end);
+    return skip_blanks(p + 1, end);
 }
 
 /* Calls member for each member of the object at p; the result is past its brace. Always inlined, so that
@@ -158,17 +183,21 @@ scan_object(char *p, char *end, struct command *cmd,
 
     if (p == end || *p != '{')
         return NULL;
-    p = blanks_before('"', p + 1, end);
+    p = skip_blanks(p + 1, end);
     while (p && p < end && *p != '}') {
         p = scan_name(p, end, &name);
         if (p)
             p = member(p, end, name, cmd);
+        if (p && end - p >= 2 && p[0] == ',' && p[1] == '"') {      /* the usual one */
+            p++;
+            continue;
+        }
         if (p)
-            p = blanks_before(',', p, end);
+            p = skip_blanks(p, end);
         if (!p || p == end || (*p != ',' && *p != '}'))
             return NULL;
         if (*p == ',')
-            p = blanks_before('"', p + 1, end);
+            p = skip_blanks(p + 1, end);
     }
     return p && p < end ? p + 1 : NULL;
 }
@@ -198,8 +227,8 @@ static int token_int(const struct token *t, int32_t *out)
     const char *dot;
     struct str s = t->text;
 
-    *out = 0;
-    if (t->type == TOKEN_NULL)
+    *out = t->is_small ? t->small : 0;
+    if (t->is_small || t->type == TOKEN_NULL)
         return 0;
     if (t->type != TOKEN_TEXT && t->type != TOKEN_NUMBER)
         return -EBADMSG;
@@ -258,7 +287,7 @@ static char *header_member(char *p, char *end, struct str name, struct command *
     }
     p = scan_value(p, end, &t);
     for (size_t i = 0; p && i < sizeof(members) / sizeof(members[0]); i++) {
-        if (str_eq(name, members[i].name))
+        if (name.n == members[i].name.n && name.p[0] == members[i].name.p[0] && str_eq(name, members[i].name))
             return members[i].take(&t, cmd) ? NULL : p;
     }
     return p;

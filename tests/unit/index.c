@@ -217,8 +217,8 @@ static void test_bytes(void)
        "named by 17 digits");
     ok(file_read(path[0], 1 << 20, &got) == 0 && got.n == size, "of exactly the size of header, slots and entries");
     ok(got.n == size && memcmp(got.p, m.p, size) == 0, "its bytes are Apache's, unique id, keys, tag, in that order");
-    ok(index_hash("polygenelubricants", 18) == 0, "a hash of the smallest int counts as 0");
-    ok(index_hash("k\xC3\xA9", 3) == 'k' * 31 + 0xE9, "hashes are of UTF-16, as Java's");
+    ok(index_hash(str_of("polygenelubricants"), "", (struct str){0}) == 0, "a hash of the smallest int counts as 0");
+    ok(index_hash(str_of("k"), "", str_of("\xC3\xA9")) == 'k' * 31 + 0xE9, "hashes are of UTF-16, as Java's");
     buf_free(&got);
     free(m.p);
     test_clean(&conf);
