@@ -222,7 +222,7 @@ struct store_index_end {           /* the last message that is in the index; 0: 
  * Their records are read: may wait for the disk. 0, -ENOMEM, or -EIO when the disk does not give it. Source: DefaultMessageStore.queryMessage. */
 int store_query(struct store *s, const struct store_query *q, struct store_index_end *end, struct store_result **out);
 
-/* What the index keeps for a key of a topic's message; -ENOMEM. */
+/* What the index keeps for a key of a topic's message; never negative. */
 int32_t store_key_hash(struct str topic, struct str key);
 /* Messages at log offsets from *begin to before *end are in the index, as far as they are in the log. Waits as
  * store_query does. 0 or -EIO. */
