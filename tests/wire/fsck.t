@@ -123,6 +123,127 @@ damage('a config emptied', 'config/topics.json', cut(0), 0, 'the file is empty')
 damage('zeros in a config', 'config/topics.json', set(20, "\0" x 5), 20, 'no JSON object');
 damage('a config lost', 'config/topics.json', undef, 0, 'the file is missing, and its .bak is there') if -e "$store/config/topics.json.bak";
 
+# ---- what only Apache's broker writes, made here as its classes write it ----
+
+{
+    my $plain = slurp("$store/$queue");
+    my @units = map { [unpack 'q>Nq>', substr $plain, 20 * $_, 20] } 0 .. 374;
+    my %time = map { my $r = slurp("$store/$log[$_]"); ($_ => $r) } 0 .. 2;
+    my $time_of = sub { my ($offset) = @_; unpack 'Q>', substr $time{int($offset / 1048576)}, $offset % 1048576 + 56, 8 };
+    my $zeros = '0' x 20;
+    my $made = sub { my ($path, $bytes) = @_; system 'mkdir', '-p', '--', ("$store/$path" =~ m{^(.*)/})[0]; spew("$store/$path", $bytes) };
+
+    # every second message has its tag code in the extension
+    my ($ext, $named, $i) = ('', '', 0);
+    for (@units) {
+        my ($offset, $size, $tags) = @$_;
+        if ($i++ % 2) { $named .= pack 'q>Nq>', $offset, $size, $tags }
+        else {
+            $named .= pack 'q>Nq>', $offset, $size, -9223372036854775808 + length $ext;
+            $ext .= pack('nq>Q>na*', 23, $tags, $time_of->($offset), 3, 'bit');
+        }
+    }
+    $made->("consumequeue_ext/TopicA/1/$zeros", $ext . "\xff\xff" . "\0" x 200);
+    spew("$store/$queue", $named . substr $plain, length $named);
+    is((fsck($store))[0], 0, 'a queue with an extension is clean') or diag((fsck($store))[1]);
+    my $x = "consumequeue_ext/TopicA/1/$zeros";
+    for (['a tag code in the extension', 9, 'unit 0 has the tag code'], ['a time there', 17, 'unit 0 has the store time'],
+        ['a size there', 1, 'unit 0 names offset 0 of the queue\'s extension, where no unit is']) {
+        my ($what, $at, $like) = @$_;
+        my $bytes = slurp("$store/$x");
+        spew("$store/$x", do { my $b = $bytes; substr($b, $at, 1) ^= "\x05"; $b });
+        my ($rc, $said) = fsck($store);
+        is($rc, 1, "$what is found");
+        like($said, qr/^\Q$store\/$queue\E: offset 0: $like/m, '... by the unit that names it');
+        spew("$store/$x", $bytes);
+    }
+    damage('a unit of the extension', $x, set(23, "\0\x05"), 23, 'no unit: 5 bytes with a bit map of 3');
+    damage('an address that leads nowhere', $queue, set(12, pack 'q>', -9223372036854775808 + (1 << 30)), 0,
+        'unit 0 names offset 1073741824 of the queue\'s extension, where no unit is');
+    {
+        my $dir = "$copies/ext";
+        system('cp', '-a', '--sparse=always', $store, $dir);
+        spew("$dir/$x", substr($ext, 0, 100));
+        my ($rc, $said) = fsck('--repair', $dir);
+        like($said, qr/^repaired: \Q$dir\E\/$_: removed/m, "repair of an extension: $_") for 'consumequeue/TopicA/1', 'consumequeue_ext/TopicA/1';
+        system('rm', '-rf', '--', $dir);
+    }
+    spew("$store/$queue", $plain);
+    system('rm', '-rf', '--', "$store/consumequeue_ext");
+
+    # one queue as a batch consume queue
+    my $other = slurp("$store/consumequeue/TopicA/2/$zeros");
+    my $n = 0;
+    my $batch = join '', map { my ($o, $s, $t) = @$_; pack 'q>Nq>Q>Q>nNN', $o, $s, $t, $time_of->($o), $n++, 1, 0xffffffff, 0 }
+        map { [unpack 'q>Nq>', substr $other, 20 * $_, 20] } 0 .. 374;
+    system('mv', "$store/consumequeue/TopicA/2", "$copies/aside");
+    my $y = "batchconsumequeue/TopicA/2/$zeros";
+    $made->($y, $batch . "\0" x 460);
+    is((fsck($store))[0], 0, 'a batch consume queue is clean') or diag((fsck($store))[1]);
+    damage("a batch unit's offset", $y, flip(46 + 7), 46, 'a batch unit names log offset \d+, where no record is');
+    damage("a batch unit's size", $y, flip(46 + 11), 46, 'a batch unit says \d+ bytes, the record');
+    damage("a batch unit's tag code", $y, flip(46 + 19), 46, 'a batch unit has the tag code');
+    damage("a batch unit's time", $y, flip(46 + 27), 46, 'a batch unit has the tag code \S+ and store time');
+    damage("a batch unit's base", $y, flip(46 + 35), 46, 'a batch unit with log offset \d+ and base \d+ does not go on behind \d+ and 1$');
+    damage("a batch unit's count", $y, set(46 + 36, "\0\0"), 46, 'no batch unit: ');
+    damage('a batch unit lost', $y, set(46, "\0" x 46), 92, 'a batch unit behind some that were not written');
+    damage('batch units missing', $y, set(46 * 370, "\0" x 230), 0, 'batch units are missing');
+    {
+        my $dir = "$copies/batch";
+        system('cp', '-a', '--sparse=always', $store, $dir);
+        spew("$dir/$y", substr($batch, 0, 460));
+        like((fsck('--repair', $dir))[1], qr/^left: \Q$dir\E\/batchconsumequeue\/TopicA\/2: /m, 'a batch consume queue is left by the repair');
+        is(-s "$dir/$y", 460, '... as it is');
+        like((fsck('--repair', '--force', $dir))[1], qr/^repaired: \Q$dir\E\/batchconsumequeue\/TopicA\/2: removed: Apache/m, '... and goes with --force');
+        ok(!-e "$dir/$y" && -e "$dir/abort", '... and Apache\'s broker is made to read its log');
+        system('rm', '-rf', '--', $dir);
+    }
+    system('rm', '-rf', '--', "$store/batchconsumequeue");
+    system('mv', "$copies/aside", "$store/consumequeue/TopicA/2");
+
+    # the timer
+    my $unit = sub { pack('Nq>NQ>NQ>Nl>Q>', 52, $_[0], 1, 1_700_000_000_000, 5000, 0, 300, -7, 0) };
+    $made->("timerlog/$zeros", $unit->(-1) . $unit->(0) . pack('NQ>N', 96, 0, 0xCBD43194) . "\0" x 80);
+    $made->('timerwheel', "\0" x 64 . pack('Q>q>q>NN', 1_700_000_000, 0, 52, 2, 0) . "\0" x 32);
+    $made->('config/timercheck', pack('Q>7', 1_700_000_000_000, 104, 7, 8, 1, 1_700_000_000_000, 2) . "\0" x 4040);
+    is((fsck($store))[0], 0, 'a timer is clean') or diag((fsck($store))[1]);
+    damage("a timer unit's size", "timerlog/$zeros", flip(55), 52, 'no timer unit: ');
+    damage("a timer unit's magic", "timerlog/$zeros", flip(52 + 15), 52, 'no timer unit: 52 bytes, magic 00000054');
+    damage("a timer unit's chain", "timerlog/$zeros", set(56, pack 'q>', 60), 52, 'a timer unit names the one before it at 60, and is itself at 52');
+    damage("the timer log's blank", "timerlog/$zeros", flip(104 + 3), 104, 'no timer unit: ');
+    damage('a timer wheel cut', 'timerwheel', cut(100), 100, '100 bytes are no whole wheel');
+    damage("a slot's unit", 'timerwheel', set(64 + 16, pack 'q>', 500), 64, 'a slot names the timer unit at 500, and the timer log ends at 104');
+    damage('a slot', 'timerwheel', set(64 + 8, pack 'q>', -5), 64, 'no slot: ');
+    damage("the timer's checkpoint ahead", 'config/timercheck', set(8, pack 'Q>', 105), 8, 'lastTimerLogFlushPos 105 is ahead of the timer log, which ends at 104');
+    damage("the timer's checkpoint cut", 'config/timercheck', cut(55), 55, 'the file is cut: 55 bytes');
+    {
+        my $dir = "$copies/timer";
+        system('cp', '-a', '--sparse=always', $store, $dir);
+        spew("$dir/timerwheel", 'x' x 100);
+        like((fsck('--repair', '--force', $dir))[1], qr/^left: \Q$dir\E\/timerwheel: files of the timer are never touched/m, 'the timer is never repaired');
+        is(slurp("$dir/timerwheel"), 'x' x 100, '... and is as it was');
+        system('rm', '-rf', '--', $dir);
+    }
+    system('rm', '-rf', '--', "$store/timerlog", "$store/timerwheel", "$store/config/timercheck");
+}
+
+# ---- what it is told, and how far it is ----
+
+{
+    my $conf = "$copies/broker.conf";
+    spew($conf, "storePathRootDir=$store\nmaxHashSlotNum=1000\nmaxIndexNum=4000\nunknownKey=1\n");
+    ($status, $text) = fsck('-c', $conf);
+    is($status, 0, '-c: the store is the one of broker.conf') or diag $text;
+    like($text, qr/^\Q$store\E: 15\d\d records/m, '... all of it');
+    spew($conf, "storePathRootDir=/nonexistent\nstorePathCommitLog=$store/commitlog\nmaxHashSlotNum=7\nmaxIndexNum=9\n");
+    is((fsck('-c', $conf, $store))[0], 0, '... what is said besides it counts, and slots of other files do not');
+    is((fsck('-c', "$copies/none", $store))[0], 2, '... a file that is not there');
+    my ($rc, $said) = fsck('--progress', $store);
+    is($rc, 0, '--progress');
+    like($said, qr/^queues: \d+, \d+\.\d s$/m, '... says how far it is');
+    unlike((fsck($store))[1], qr/^queues: /m, '... which else only a terminal hears');
+}
+
 is((fsck('-q', $store))[0], 0, 'the store itself is still clean');
 
 # ---- repair ----
