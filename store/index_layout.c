@@ -34,30 +34,37 @@ static bool entry_fits(const struct index_file *x, int32_t next, int32_t n)
            index_file_entry(x, newest).hash % x->layout.slots == slot;
 }
 
-/* How many of the sampled entries fit; *of: how many were looked at. */
+static bool is_empty(struct index_entry e) { return !e.hash && !e.offset && !e.seconds && !e.before; }
+
+/* How many of the sampled entries fit; *of: how many were looked at. When the header says that more are used than
+ * there are, they are those up to the first that is empty. */
 static int score(const struct index_file *x, int *of)
 {
     struct index_file_info info;
-    int32_t used, step;
+    bool counted;
+    int32_t next, step = 1;
     int good = 0;
 
     index_file_info(x, &info);
+    counted = info.next <= x->layout.entries;
+    next = counted ? info.next : x->layout.entries;
+    if (counted && next > SAMPLES)
+        step = next / SAMPLES;
     *of = 0;
-    if (info.next > x->layout.entries)
-        return -1;
-    used = info.next - 1;
-    step = used > SAMPLES ? used / SAMPLES : 1;
-    for (int32_t n = 1; n <= used && *of < SAMPLES; n += step, ++*of)
-        good += entry_fits(x, info.next, n);
+    for (int32_t n = 1; n < next && *of < SAMPLES; n += step, ++*of) {
+        if (!counted && is_empty(index_file_entry(x, n)))
+            break;
+        good += entry_fits(x, next, n);
+    }
     return good;
 }
 
 /* Cheaper than a score: the first or the last entry is where the header says they lead. */
 static bool may_be(const struct index_file *x, const struct index_file_info *info)
 {
-    return info->next > 1 && info->next <= x->layout.entries &&
-           (index_file_entry(x, 1).offset == info->begin_offset ||
-            index_file_entry(x, info->next - 1).offset == info->end_offset);
+    return info->next > 1 && (index_file_entry(x, 1).offset == info->begin_offset ||
+                              (info->next <= x->layout.entries &&
+                               index_file_entry(x, info->next - 1).offset == info->end_offset));
 }
 
 /* Layouts of one size differ by five slots for each entry. */

@@ -2,12 +2,14 @@
  * of file, which must give findings or none and never more. */
 #include "tests/unit/tap.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <time.h>
 
 #include "common/file.h"
 #include "store/check.h"
+#include "store/index_file.h"
 #include "tests/unit/store_help.h"
 
 #define ROUNDS 150
@@ -45,7 +47,7 @@ static int look(const char *root, struct seen *seen, struct check_result *r)
     return rc;
 }
 
-static struct store_conf filled(int messages)
+static struct store_conf filled_with(int messages, int32_t slots, int32_t entries)
 {
     struct store_conf conf = test_conf();
     struct store *s;
@@ -53,8 +55,8 @@ static struct store_conf filled(int messages)
     char path[200];
 
     conf.index_enable = true;
-    conf.index_slots = 100;
-    conf.index_entries = 400;
+    conf.index_slots = slots;
+    conf.index_entries = entries;
     s = test_open(&conf);
     for (int i = 0; i < messages; i++)
         if (test_append(s, store_queue(s, str_of(i % 3 ? "TopicA" : "TopicB"), i % 2), i, &put))
@@ -66,6 +68,8 @@ static struct store_conf filled(int messages)
     file_replace(path, str_of("{\"a\":{}}"));
     return conf;
 }
+
+static struct store_conf filled(int messages) { return filled_with(messages, 100, 400); }
 
 static void test_clean_stores(void)
 {
@@ -176,8 +180,62 @@ static void test_places(void)
     test_clean(&conf);
 }
 
+static int64_t flip_in_index(const char *root, const char *name, int64_t at)
+{
+    char path[300];
+    unsigned char b;
+    int fd;
+
+    snprintf(path, sizeof path, "%s/index/%s", root, name);
+    fd = open(path, O_RDWR);
+    if (fd < 0 || pread(fd, &b, 1, at) != 1 || (b ^= 0x55, pwrite(fd, &b, 1, at)) != 1)
+        at = -1;
+    if (fd >= 0)
+        close(fd);
+    return at;
+}
+
+/* Slots and entries of any ratio are seen in the files, and by the others in one that does not show them. */
+static void test_layouts(void)
+{
+    static const struct index_layout layouts[] = {{700, 3001}, {13, 40}, {400, 100}, {1000, 301}, {2, 500}, {999, 20000}};
+    struct check_result r;
+    struct seen seen;
+
+    for (size_t i = 0; i < sizeof layouts / sizeof *layouts; i++) {
+        struct index_layout l = layouts[i];
+        struct store_conf conf = filled_with(300, l.slots, l.entries);
+        struct dirent **names;
+        char path[200];
+        int n;
+        is_int(look(conf.root, &seen, &r), 0, "index files of %" PRId32 " slots, %" PRId32 " entries", l.slots, l.entries);
+        is_int(seen.findings, 0, "... are clean");
+        if (seen.findings)
+            printf("# %s\n", seen.first);
+        ok(r.entries > 0, "... with %" PRId64 " entries", r.entries);
+        snprintf(path, sizeof path, "%s/index", conf.root);
+        n = scandir(path, &names, NULL, alphasort);
+        for (int k = 0; k < n; k++) {
+            if (names[k]->d_name[0] != '.') {
+                flip_in_index(conf.root, names[k]->d_name, index_entry_at(l, 1));
+                look(conf.root, &seen, &r);
+                ok(seen.findings > 0 && strstr(seen.first, "entry"), "... a hash flipped is found: %s", seen.first);
+                flip_in_index(conf.root, names[k]->d_name, index_entry_at(l, 1));
+                flip_in_index(conf.root, names[k]->d_name, 36);
+                look(conf.root, &seen, &r);
+                ok(seen.findings > 0 && strstr(seen.first, "the next entry is"), "... and a count: %s", seen.first);
+                flip_in_index(conf.root, names[k]->d_name, 36);
+            }
+            free(names[k]);
+        }
+        free(names);
+        test_clean(&conf);
+    }
+}
+
 int main(void)
 {
+    test_layouts();
     test_clean_stores();
     test_held();
     test_places();
