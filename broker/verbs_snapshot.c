@@ -128,9 +128,10 @@ static int create(struct broker *b, const struct caller *c, struct str name, con
         return rc;
     if ((rc = store_snapshot(b->store, path, 0, &at, f)))
         return rc;
-    log_info("snapshot %.*s: commit log up to %lld, %lld files linked, %lld copied with %lld bytes, in %lld ms, appends waited "
-             "%lld us%s", STR_ARG(name), (long long)at.log_end, (long long)at.linked, (long long)at.copied,
-             (long long)at.copied_bytes, (long long)(mono_ms() - began), (long long)at.locked_us,
+    log_info("snapshot %.*s: commit log up to %lld, %lld files linked, %lld copied with %lld bytes, in %lld ms (offsets %lld, "
+             "files %lld, checkpoint %lld, disk %lld us), appends waited %lld us%s", STR_ARG(name), (long long)at.log_end, (long long)at.linked, (long long)at.copied,
+             (long long)at.copied_bytes, (long long)(mono_ms() - began), (long long)at.step_us[0],
+             (long long)at.step_us[1], (long long)at.step_us[2], (long long)at.step_us[3], (long long)at.locked_us,
              at.sealed ? "; the commit log goes on in a new file" : "");
     snprintf(end, sizeof(end), "%lld", (long long)at.log_end);
     return audit(b, c, "snapshot.create", name, end, f);

@@ -20,9 +20,7 @@ static bool unit_is_past(const struct store_entry *e, int64_t log_end)
     return !unit_is_blank(e) && (e->physical_offset > log_end || e->size > log_end - e->physical_offset);
 }
 
-/* The first offset in [lo, hi) whose unit `holds` does not accept; units that it accepts come first.
- * -errno below 0. */
-static int64_t first_not(struct unit_reader *r, int64_t lo, int64_t hi,
+int64_t reader_first_not(struct unit_reader *r, int64_t lo, int64_t hi,
                          bool (*holds)(const struct store_entry *e, int64_t arg), int64_t arg)
 {
     while (lo < hi) {
@@ -174,7 +172,7 @@ static int64_t find_end(const struct queue_env *env, struct store_queue *q, stru
         return *first;
     if ((from = env->after_crash ? crash_scan_start(r, *first, last_file) : last_file) < 0)
         return from;
-    max = env->after_crash ? scan_units(r, from, end) : first_not(r, from, end, is_written, 0);
+    max = env->after_crash ? scan_units(r, from, end) : reader_first_not(r, from, end, is_written, 0);
     if (max < 0)
         return max;
     rc = is_zero_behind(r, max, end);
@@ -231,7 +229,7 @@ int64_t queue_find_min(struct unit_reader *r, int64_t first, int64_t max, int64_
 
     if (rc || first == max)
         return rc ? rc : max;
-    return is_expired(&e, log_min) ? first_not(r, first, max, is_expired, log_min) : first;
+    return is_expired(&e, log_min) ? reader_first_not(r, first, max, is_expired, log_min) : first;
 }
 
 static int64_t last_unit_time(const struct queue_env *env, struct unit_reader *r, int64_t max)

@@ -16,7 +16,9 @@
 /* The most that is copied of the commit log file being written. When there is more, and the file system cannot clone
  * a file (FICLONE), the store closes that file with a blank record and goes on in the next, so that nothing of it
  * has to be copied; what the closed file does not hold gets its disk space back. */
-#define SNAPSHOT_COPY_MAX (INT64_C(8) << 20)
+#define SNAPSHOT_COPY_MAX (INT64_C(4) << 20)
+
+#define SNAPSHOT_STEPS 4             /* the offsets copied; the point set and files linked or copied; checkpoint; disk */
 
 struct snapshot_point {
     int64_t log_end;                 /* commit log offset: it holds what was stored before */
@@ -24,12 +26,14 @@ struct snapshot_point {
     int64_t linked, copied;          /* files */
     int64_t copied_bytes;
     int64_t locked_us;               /* how long appends waited */
+    int64_t step_us[SNAPSHOT_STEPS]; /* how long each step took */
     bool sealed;                     /* the commit log file was closed for it */
 };
 
 /* Makes dir, which must not exist and whose parent must; nothing of that name is there before it is whole and on
  * disk. The parent may lie in the store's root: it is left out. config/consumerOffset.json and delayOffset.json are
- * copied before the point and everything else after it, so that no offset is ahead of its queue. copy_max 0:
+ * copied before the point and everything else after it, so that no offset is ahead of its queue. Retention deletes
+ * nothing while links are made (store_hold_files). copy_max 0:
  * SNAPSHOT_COPY_MAX. 0, or -errno with f (-EEXIST). Any thread that may wait for a disk; one at a time for a parent. */
 int store_snapshot(struct store *s, const char *dir, int64_t copy_max, struct snapshot_point *out, struct fault *f);
 

@@ -254,7 +254,7 @@ int64_t store_log_min(struct store *s);
  * there can go too. On retention's thread, which may wait for a disk, with no lock held. At most 8; set before the first
  * append. 0 or -ENOSPC. */
 int store_on_expired(struct store *s, void (*fn)(void *ctx, int64_t log_min), void *ctx);
-/* Between the two no file of log or queues is deleted by retention: for who makes links to them. Must not be held
+/* Between the two no file of log or queues is deleted by retention, which waits: for who makes links to them. Must not be held
  * long. Nothing of the store may be called that deletes (store_clean_queues, store_delete_topic). */
 void store_hold_files(struct store *s);
 void store_let_files(struct store *s);

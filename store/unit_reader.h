@@ -1,5 +1,5 @@
 /* Reading and mending the units of a queue through a descriptor, for looking at a
- * queue without mapping it. Private to queue_load.c and queue_mend.c. */
+ * queue without mapping it. */
 #ifndef STORE_UNIT_READER_H
 #define STORE_UNIT_READER_H
 
@@ -19,6 +19,9 @@ void reader_close(struct unit_reader *r);
  * later recovery looks at them again. 0 or -errno. */
 int reader_sync(struct unit_reader *r);
 int reader_unit(struct unit_reader *r, int64_t offset, struct store_entry *e);
+/* The first offset in [lo, hi) whose unit `holds` does not accept; units that it accepts come first. -errno below 0. */
+int64_t reader_first_not(struct unit_reader *r, int64_t lo, int64_t hi,
+                         bool (*holds)(const struct store_entry *e, int64_t arg), int64_t arg);
 /* The first unit in [first, max) whose record the log still has; max when none; -errno below 0. */
 int64_t queue_find_min(struct unit_reader *r, int64_t first, int64_t max, int64_t log_min);
 /* Makes the units in [from, last] that were not written, and stand between written ones, again from the

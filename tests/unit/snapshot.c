@@ -14,6 +14,7 @@
 #include "store/snapshot.h"
 
 #define QUEUES 4
+#define SENT_MAX 100000              /* by a sender: a snapshot that hangs must not fill the disk */
 
 static const char *path_in(const struct store_conf *c, const char *name)
 {
@@ -228,7 +229,7 @@ static void *send_on(void *arg)
 {
     struct sender *w = arg;
 
-    while (!atomic_load(&w->stop)) {
+    while (!atomic_load(&w->stop) && atomic_load(&w->sent) < SENT_MAX) {
         struct store_put put;
         if (test_append(w->s, queue_no(w->s, w->queue), atomic_load(&w->sent), &put))
             exit(2);
