@@ -5,6 +5,7 @@
  *     load pull HOST:PORT      PULL_MESSAGE in batches of -n from queues 0..-q, over and over
  *     load rtt HOST:PORT       bare round trips (to -f, else to HOST:PORT with a code nobody
  *                              serves), then from a send to its arrival at a held pull, -r a second
+ *     load paced HOST:PORT     sends over -c connections, -r a second whether answers come or not: from a send to its answer
  *
  *     -t TOPIC -g GROUP -c CONNECTIONS -m IN_FLIGHT -d SECONDS -w WARM_UP_SECONDS -b BODY_BYTES
  *     -q QUEUES -n BATCH -r RATE -f FLOOR_HOST:PORT -p PID (whose CPU time is told)
@@ -19,7 +20,7 @@
 #define NOBODY 31337                /* a code that nobody serves */
 #define OPAQUE_FIRST 10000000       /* opaques have 8 digits, so that they are patched in place */
 #define IN_STEP 1048576
-#define STAMPS 65536                /* bare requests under way */
+#define STAMPS 65536                /* bare or paced requests under way, on each connection */
 
 struct options {
     const char *mode, *addr, *topic, *group, *floor;
@@ -36,7 +37,7 @@ struct link {
     int queue;                      /* pull: which, and from where */
     long long offset;
     long long *offsets;             /* of all queues */
-    int64_t *stamps;                /* rtt: when the bare requests left; a ring */
+    int64_t *stamps;                /* rtt, paced: when the requests left; a ring */
     unsigned asked, answered;
 };
 
@@ -413,13 +414,13 @@ static void begin_pulls(struct link *l)
     pull_put(l, l->queue, 0, 0);
 }
 
-static int ticker(int ep)
+static int ticker(int ep, int rate)
 {
-    struct itimerspec every = {.it_interval.tv_nsec = 1000000000L / opt.rate, .it_value.tv_nsec = 1};
+    struct itimerspec every = {.it_interval.tv_nsec = 1000000000L / rate, .it_value.tv_nsec = 1};
     struct epoll_event e = {.events = EPOLLIN};
     int fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
 
-    if (opt.rate < 2)
+    if (rate < 2)
         die("a rate of at least 2 a second");
     timerfd_settime(fd, 0, &every, NULL);
     epoll_ctl(ep, EPOLL_CTL_ADD, fd, &e);
@@ -462,7 +463,7 @@ static void send_tick(int ep, struct link *l)
 static void run_ticks(int ep, double seconds, each_f *const *each, void (*tick)(int ep, struct link *l), struct link *l)
 {
     int64_t until = now_ns() + (int64_t)(seconds * 1e9);
-    int timer = ticker(ep);
+    int timer = ticker(ep, opt.rate);
     uint64_t n;
 
     while (now_ns() < until) {
@@ -503,6 +504,70 @@ static void run_rtt(int ep)
     printf("rtt refused=%ld p99_ratio=%.2f\n", total.bad, floor_p99 > 0 ? arrival_p99 / floor_p99 : 0);
 }
 
+/* ---- paced ---- */
+
+static void on_paced(struct link *l, const char *h, size_t hn, const char *b, size_t bn)
+{
+    long long opaque = number_in(h, hn, "\"opaque\":", -1);
+
+    if (number_in(h, hn, "\"code\":", -1)) {
+        total.bad++;
+        tell_once(h, hn);
+    }
+    if (opaque < 0)
+        die("an answer without opaque");
+    total.good++;
+    l->answered++;
+    sample(now_ns() - l->stamps[opaque % STAMPS]);
+}
+
+static void paced_put(struct link *l)
+{
+    if (l->asked - l->answered == STAMPS)
+        die("%s does not answer", opt.addr);
+    send_put(l, &send_template, l->queue++ % opt.queues);
+    l->asked++;
+    l->stamps[l->opaque % STAMPS] = now_ns();
+}
+
+/* Each millisecond what is due by then, dealt to the connections in turn. */
+static void paced_for(int ep, double seconds, struct link *links)
+{
+    static each_f *const each[] = {on_paced};
+    int64_t t0 = now_ns(), until = t0 + (int64_t)(seconds * 1e9), now, done = 0;
+    int timer = ticker(ep, 1000);
+    uint64_t n;
+
+    while ((now = now_ns()) < until) {
+        round_of(ep, 100, each);
+        if (read(timer, &n, sizeof(n)) != sizeof(n))
+            continue;
+        for (; done < (int64_t)((double)(now_ns() - t0) / 1e9 * opt.rate); done++)
+            paced_put(&links[done % opt.conns]);
+        for (int i = 0; i < opt.conns; i++)
+            link_flush(ep, &links[i]);
+    }
+    close(timer);
+}
+
+static void run_paced(int ep)
+{
+    struct link *links = calloc((size_t)opt.conns, sizeof(*links));
+    double p99;
+
+    if (!links)
+        die("no memory");
+    for (int i = 0; i < opt.conns; i++) {
+        link_open(ep, &links[i], opt.addr, 0);
+        if (!(links[i].stamps = calloc(STAMPS, sizeof(*links[i].stamps))))
+            die("no memory");
+    }
+    paced_for(ep, opt.warm_up, links);
+    n_samples = 0;
+    paced_for(ep, opt.seconds, links);
+    tell_quantiles("paced", &p99);
+}
+
 /* ---- the command line ---- */
 
 static void parse(int argc, char **argv)
@@ -510,7 +575,7 @@ static void parse(int argc, char **argv)
     int o;
 
     if (argc < 3)
-        die("load send|pull|rtt HOST:PORT [options]: see the head of tests/bench/load.c");
+        die("load send|pull|rtt|paced HOST:PORT [options]: see the head of tests/bench/load.c");
     opt.mode = argv[1];
     opt.addr = argv[2];
     optind = 3;
@@ -547,7 +612,9 @@ int main(int argc, char **argv)
         run_load(ep, on_pulled, begin_pulls);
     else if (strcmp(opt.mode, "rtt") == 0)
         run_rtt(ep);
+    else if (strcmp(opt.mode, "paced") == 0)
+        run_paced(ep);
     else
-        die("no mode %s: send, pull or rtt", opt.mode);
+        die("no mode %s: send, pull, rtt or paced", opt.mode);
     return total.bad > 0;
 }
