@@ -341,31 +341,46 @@ static void answer(struct pull *p)
         reply_send(p->r, &out);
 }
 
-/* Waits for the disk. */
-static void touch_and_reply(struct pull *p)
+/* rc: of store_touch. p's texts may be gone, but not its request's. */
+static void answer_touched(struct pull *p, int rc)
 {
-    if (store_touch(p->found) == 0) {
+    struct str topic = command_ext(request_cmd(p->r), "topic");
+
+    if (rc == 0) {
         answer(p);
         return;
     }
     store_release(p->found);
-    reply(p->r, RC_SYSTEM_ERROR, DISK_FAILED, STR_ARG(p->h.topic), p->h.queue_id, (long long)p->h.offset);
+    reply(p->r, RC_SYSTEM_ERROR, DISK_FAILED, STR_ARG(topic), p->h.queue_id, (long long)p->h.offset);
 }
 
-/* A pull whose messages have to be brought from the disk first. */
-static void touch_and_answer(void *arg)
+/* A pull whose messages had to be brought from the disk. */
+struct cold_pull {
+    struct pull p;
+    int rc;
+};
+
+static void answer_brought(struct request *r)
 {
-    struct pull *p = arg;
+    struct cold_pull *c = request_data(r);
 
-    touch_and_reply(p);
-    request_free(p->r);
-    free(p);
+    answer_touched(&c->p, c->rc);
+    request_free(r);
+    free(c);
 }
 
-/* Hands a cold result to a worker. The request's keeper is the worker then: true. */
+static void bring(void *arg)
+{
+    struct cold_pull *c = arg;
+
+    c->rc = store_touch(c->p.found);
+    request_to_loop(c->p.r, answer_brought);
+}
+
+/* Hands a cold result to a thread that comes after all others. The request has another keeper then: true. */
 static bool answer_cold(struct pull *p)
 {
-    struct pull *later = malloc(sizeof(*later));
+    struct cold_pull *later = malloc(sizeof(*later));
     struct request *kept = later ? request_keep(p->r) : NULL;
 
     if (!kept) {
@@ -375,9 +390,10 @@ static bool answer_cold(struct pull *p)
         free(later);
         return false;
     }
-    *later = *p;
-    later->r = kept;
-    if (!server_work(p->b->server, touch_and_answer, later)) {
+    later->p = *p;
+    later->p.r = kept;
+    request_set_data(kept, later);
+    if (!server_work(p->b->server, bring, later)) {
         reply(kept, RC_SYSTEM_BUSY, "too many requests wait for the disk already");
         store_release(p->found);
         request_free(kept);
@@ -524,7 +540,7 @@ static bool pull_run(struct request *r, bool first)
     if (p.found && p.found->far && request_on_loop(r))
         return answer_cold(&p);
     if (p.found && p.found->far)
-        touch_and_reply(&p);
+        answer_touched(&p, store_touch(p.found));
     else
         answer(&p);
     return false;

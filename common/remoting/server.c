@@ -9,6 +9,7 @@
 #include "common/log.h"
 #include "common/remoting/server_priv.h"
 
+#define BACKGROUND_THREADS 4
 #define ACCEPTS_A_ROUND 64          /* so that a storm of connections does not starve loop 0's own */
 
 /* ---- listening ---- */
@@ -213,7 +214,8 @@ static int open_parts(struct server *s, struct fault *f)
     s->loops = calloc((size_t)s->conf.loops, sizeof(*s->loops));
     if (rc || !s->counts || !s->loops)
         return fault_errno(f, ENOMEM, "opening the server");
-    if ((rc = workers_open(&s->workers, s->conf.workers, s->conf.worker_queue)) != 0)
+    if ((rc = workers_open(&s->workers, s->conf.workers, s->conf.worker_queue, false)) != 0 ||
+        (rc = workers_open(&s->background, BACKGROUND_THREADS, s->conf.worker_queue, true)) != 0)
         return fault_errno(f, -rc, "opening worker threads");
     for (; s->n_loops < s->conf.loops; s->n_loops++)
         if ((rc = loop_open(&s->loops[s->n_loops], s, s->n_loops)) != 0)
@@ -265,6 +267,7 @@ int server_run(struct server *s)
 {
     int rc = workers_start(&s->workers);
 
+    rc = rc ? rc : workers_start(&s->background);
     for (int i = 0; i < 2 && !rc; i++)
         if (s->listeners[i].polled)
             rc = uv_poll_start(&s->listeners[i].poll, UV_READABLE, on_acceptable);
@@ -297,6 +300,7 @@ void server_stop(struct server *s, int wait_ms)
     wait_pending(s, deadline);
     atomic_store(&s->hurry, true);
     workers_close(&s->workers);
+    workers_close(&s->background);
     left = deadline - mono_ms();
     for (int i = 0; i < s->n_loops; i++)
         loop_finish(&s->loops[i], left > 0 ? (int)left : 0);
@@ -315,6 +319,7 @@ void server_free(struct server *s)
         if (s->listeners[i].fd >= 0)
             close(s->listeners[i].fd);
     workers_free(&s->workers);
+    workers_free(&s->background);
     pthread_cond_destroy(&s->pending_less);
     pthread_mutex_destroy(&s->pending_lock);
     free(s->loops);
@@ -384,5 +389,5 @@ bool server_post(struct server *s, int loop, void (*fn)(void *arg), void *arg)
 
 bool server_work(struct server *s, void (*fn)(void *arg), void *arg)
 {
-    return workers_push(&s->workers, fn, arg);
+    return workers_push(&s->background, fn, arg);
 }

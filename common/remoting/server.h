@@ -83,7 +83,9 @@ int server_conns(const struct server *s);                   /* any thread */
 /* Runs fn(arg) on loop i; any thread. false without memory: fn was not taken. */
 int server_loops(const struct server *s);
 bool server_post(struct server *s, int loop, void (*fn)(void *arg), void *arg);
-/* Runs fn(arg) on a worker thread; any thread. false when the queue is full: fn was not taken. */
+/* Runs fn(arg) on a thread for what may take its time, such as reading from the disk what a consumer that is far behind
+ * asks for: these threads are not those that requests wait for, and get the processor and the disk after all others.
+ * fn should take no lock that a loop may want. Any thread. false when the queue is full: fn was not taken. */
 bool server_work(struct server *s, void (*fn)(void *arg), void *arg);
 
 /* ---- connections ---- */

@@ -155,6 +155,7 @@ struct workers {
     struct work *ring;
     unsigned head, n, cap;
     bool closed;                    /* takes no more; threads end when the ring is empty */
+    bool background;                /* constant: its threads come after all others */
     pthread_t *threads;
     int n_threads, n_started;
 };
@@ -177,7 +178,8 @@ struct server {
     int n_loops;
     unsigned next_loop;             /* loop 0's: who gets the next connection among equals */
     int64_t full_logged;            /* loop 0's: when "too many connections" was logged */
-    struct workers workers;
+    struct workers workers;         /* for requests */
+    struct workers background;      /* for server_work */
     _Atomic uint64_t conn_ids;
     atomic_int opaques;
     bool stopped;
@@ -233,7 +235,7 @@ int request_serve(struct conn *c, char *frame, size_t len);
 int ops_index(struct server *s);                /* 0, -ENOMEM, or -EINVAL: not ascending */
 
 /* workers.c */
-int workers_open(struct workers *w, int threads, int queue);
+int workers_open(struct workers *w, int threads, int queue, bool background);
 int workers_start(struct workers *w);
 void workers_close(struct workers *w);          /* runs what is queued, joins; may be called twice */
 void workers_free(struct workers *w);

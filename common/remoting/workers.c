@@ -1,8 +1,22 @@
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "common/remoting/server_priv.h"
 #include "common/thread.h"
+
+#define BACKGROUND_NICE 10
+#define BACKGROUND_IO (2 << 13 | 7)     /* best effort, the last of it: <linux/ioprio.h>, which is not everywhere */
+
+/* Of this thread; what the system does not grant, it does without. Not the idle classes: a loop that waits for a lock
+ * which such a thread holds would wait for ever on a busy machine. */
+static void come_last(void)
+{
+    setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), BACKGROUND_NICE);
+    syscall(SYS_ioprio_set, 1 /* IOPRIO_WHO_PROCESS */, 0, BACKGROUND_IO);
+}
 
 static void *worker_main(void *arg)
 {
@@ -27,9 +41,15 @@ static void *worker_main(void *arg)
     return NULL;
 }
 
-int workers_open(struct workers *w, int threads, int queue)
+static void *background_main(void *arg)
 {
-    *w = (struct workers){.cap = (unsigned)queue, .n_threads = threads};
+    come_last();
+    return worker_main(arg);
+}
+
+int workers_open(struct workers *w, int threads, int queue, bool background)
+{
+    *w = (struct workers){.cap = (unsigned)queue, .n_threads = threads, .background = background};
     pthread_mutex_init(&w->lock, NULL);
     pthread_cond_init(&w->more, NULL);
     w->ring = calloc(w->cap, sizeof(w->ring[0]));
@@ -40,7 +60,7 @@ int workers_open(struct workers *w, int threads, int queue)
 int workers_start(struct workers *w)
 {
     while (w->n_started < w->n_threads) {
-        int rc = thread_start(&w->threads[w->n_started], worker_main, w);
+        int rc = thread_start(&w->threads[w->n_started], w->background ? background_main : worker_main, w);
         if (rc)
             return rc;
         w->n_started++;

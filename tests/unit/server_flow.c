@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 
 #include "common/log.h"
 #include "common/remoting/server.h"
@@ -473,8 +474,17 @@ static void on_post(void *arg)
     n_posted++;
 }
 
+static _Atomic int nice_there = -100;
+
+static void on_background(void *arg)
+{
+    nice_there = getpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid));
+}
+
 static void test_post(struct server *s)
 {
+    int nice_here = getpriority(PRIO_PROCESS, 0);
+
     n_posted = 0;
     for (int i = 0; i < 1000; i++)
         server_post(s, i % server_loops(s), on_post, NULL);
@@ -483,7 +493,10 @@ static void test_post(struct server *s)
     while (!server_work(s, on_post, NULL))
         usleep(100);
     wait_until(n_posted == 1001);
-    is_int(n_posted, 1001, "and those for workers");
+    is_int(n_posted, 1001, "and those for background threads");
+    server_work(s, on_background, NULL);
+    wait_until(nice_there != -100);
+    ok(nice_there > nice_here || nice_here == 19, "which come after others: nice %d, not %d", nice_there, nice_here);
 }
 
 struct pump {
