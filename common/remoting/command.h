@@ -21,7 +21,7 @@ enum { SERIALIZE_JSON = 0, SERIALIZE_ROCKETMQ = 1 };
 enum { FLAG_RESPONSE = 1, FLAG_ONEWAY = 2 };
 
 struct ext {
-    struct str k, v;
+    struct str k, v;                /* to be encoded: k is a name that JSON need not escape */
 };
 
 struct command {

@@ -331,8 +331,9 @@ static char *put_ext(char *w, const struct command *cmd)
         if (comma)
             *w++ = ',';
         comma = true;
-        w = put_quoted(w, cmd->ext[i].k);
-        *w++ = ':';
+        *w++ = '"';
+        memcpy(w, cmd->ext[i].k.p, cmd->ext[i].k.n);
+        w = LIT(w + cmd->ext[i].k.n, "\":");
         w = put_quoted(w, cmd->ext[i].v);
     }
     *w++ = '}';
