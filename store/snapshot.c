@@ -53,13 +53,14 @@ static int64_t mono_us(void)
 static int64_t find_clonable(struct snap_job *j)
 {
     struct commit_log *l = &j->s->log;
-    struct mapped_file *m = commit_log_get(l, commit_log_max(l), 0);
+    struct mapped_file *m = NULL;
     struct file_clone_range first_page = {.src_length = 4096};
     int64_t base = -1;
     char path[4096];
     int from = -1, to;
 
-    if (m && mapped_file_path(mapped_file_dir(m, l->dir), m->base, path, sizeof path) == 0)
+    if (commit_log_find(l, commit_log_max(l), 0, &m) == 0 &&
+        mapped_file_path(mapped_file_dir(m, l->dir), m->base, path, sizeof path) == 0)
         from = open(path, O_RDONLY | O_CLOEXEC);
     if (from >= 0)                   /* the disk can begin: all of it is waited for in the end */
         sync_file_range(from, 0, 0, SYNC_FILE_RANGE_WRITE);
