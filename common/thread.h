@@ -1,13 +1,14 @@
 /* Threads of ours take no signals: SIGTERM and its kin belong to main, and a
- * write to a peer that has gone is an errno, not SIGPIPE. Faults stay as they are. */
+ * write to a peer that has gone is an errno, not SIGPIPE. Faults stay as they are: a
+ * SIGBUS that is blocked ends the process, and no guard (common/bus_guard.h) helps. */
 #ifndef COMMON_THREAD_H
 #define COMMON_THREAD_H
 
 #include <pthread.h>
 #include <signal.h>
 
-/* 0 or -errno. */
-static inline int thread_start(pthread_t *t, void *(*fn)(void *arg), void *arg)
+/* attr NULL: as pthread_create has it. 0 or -errno. */
+static inline int thread_start_with(pthread_t *t, const pthread_attr_t *attr, void *(*fn)(void *arg), void *arg)
 {
     static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
     sigset_t mask, old;
@@ -17,9 +18,14 @@ static inline int thread_start(pthread_t *t, void *(*fn)(void *arg), void *arg)
     for (unsigned i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)
         sigdelset(&mask, faults[i]);
     pthread_sigmask(SIG_SETMASK, &mask, &old);
-    rc = pthread_create(t, NULL, fn, arg);
+    rc = pthread_create(t, attr, fn, arg);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     return -rc;
+}
+
+static inline int thread_start(pthread_t *t, void *(*fn)(void *arg), void *arg)
+{
+    return thread_start_with(t, NULL, fn, arg);
 }
 
 #endif

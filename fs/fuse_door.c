@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include "common/log.h"
 #include "common/remoting/codes.h"
+#include "common/thread.h"
 
 #define DEFAULT_THREADS 8
 #define STACK_BYTES (1 << 20)
@@ -110,24 +111,19 @@ static void *serve(void *arg)
     return NULL;
 }
 
-/* Signals are the program's: none is taken by these threads. */
 static int start_threads(struct fuse_door *d)
 {
     pthread_attr_t attr;
-    sigset_t all, old;
     int rc = 0;
 
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, STACK_BYTES);
     while (!rc && d->n_running < d->n_threads) {
-        rc = pthread_create(&d->threads[d->n_running], &attr, serve, d);
+        rc = thread_start_with(&d->threads[d->n_running], &attr, serve, d);
         d->n_running += !rc;
     }
     pthread_attr_destroy(&attr);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    return -rc;
+    return rc;
 }
 
 int fuse_door_run(struct fuse_door *d, struct fault *f)

@@ -1,9 +1,9 @@
 #include "fs/fuse_priv.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include "common/log.h"
+#include "common/thread.h"
 
 #define QUEUE_MAX 512
 #define NAME_ROOM 256
@@ -177,7 +177,6 @@ static void *run(void *arg)
 int fuse_notify_start(struct fuse_door *d, struct fuse_notify **out)
 {
     struct fuse_notify *n = calloc(1, sizeof *n);
-    sigset_t all, old;
     int rc;
 
     if (!n)
@@ -185,14 +184,10 @@ int fuse_notify_start(struct fuse_door *d, struct fuse_notify **out)
     n->d = d;
     pthread_mutex_init(&n->lock, NULL);
     pthread_cond_init(&n->more, NULL);
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    rc = pthread_create(&n->thread, NULL, run, n);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    if (rc) {
+    if ((rc = thread_start(&n->thread, run, n))) {
         n->stopped = true;
         fuse_notify_free(n);
-        return -rc;
+        return rc;
     }
     *out = n;
     return 0;

@@ -15,6 +15,7 @@
 #include "common/bus_guard.h"
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/remoting/codes.h"
 #include "store/store_impl.h"
 
 #define PROGRESS_MS 2000
@@ -35,6 +36,7 @@ struct scan {
     int64_t at;                  /* from where in it */
     struct unit_cursor unit;     /* a reference under way */
     struct mapped_file *record;  /* the same */
+    char why[BUS_WHY_SIZE];      /* which page could not be had; "": none */
     char topic[TOPIC_MAX];       /* of the record being read: the table of queues takes a lock to look for it */
 };
 
@@ -300,12 +302,11 @@ static int read_records(void *arg)
 
 static int scan_file(struct scan *c)
 {
-    char why[BUS_WHY_SIZE];
     int rc;
 
     madvise(c->file->map, (size_t)c->file->size, MADV_SEQUENTIAL);
     if ((rc = bus_guarded(read_records, c)) == -EIO)
-        log_error("recovery, behind commit log offset %" PRId64 ": %s", c->end, bus_why(why, sizeof why));
+        bus_why(c->why, sizeof c->why);
     unit_cursor_end(&c->unit);
     mapped_file_unref(c->record);
     c->record = NULL;
@@ -359,32 +360,33 @@ static int read_first(void *arg)
 }
 
 /* Does the file that holds offset begin with a record? 1 and its time, 0, or -errno. */
-static int first_record(struct commit_log *l, int64_t offset, int64_t *time)
+static int first_record(struct scan *c, int64_t offset, int64_t *time)
 {
+    struct commit_log *l = &c->s->log;
     struct first_of r = {0};
     struct mapped_file *file;
-    char why[BUS_WHY_SIZE];
     int rc = file_list_find(&l->files, l->dir, offset, &file);
 
     if (rc)
         return rc == -ENOENT ? 0 : rc;
     r.file = file;
     if ((rc = bus_guarded(read_first, &r)) == -EIO)
-        log_error("recovery, at commit log offset %" PRId64 ": %s", offset, bus_why(why, sizeof why));
+        bus_why(c->why, sizeof c->why);
     mapped_file_unref(file);
     *time = r.time;
     return rc;
 }
 
 /* After a crash: the newest file that began before everything the checkpoint vouches for. Or -errno. */
-static int64_t start_after_crash(struct store *s, int64_t first, int64_t end)
+static int64_t start_after_crash(struct scan *c, int64_t first, int64_t end)
 {
+    struct store *s = c->s;
     const struct checkpoint *k = &s->checkpoint;
     int64_t time = (k->log_time < k->queue_time ? k->log_time : k->queue_time) - 3000;
 
     for (int64_t base = end - s->log.file_size; base > first; base -= s->log.file_size) {
         int64_t began;
-        int rc = first_record(&s->log, base, &began);
+        int rc = first_record(c, base, &began);
         if (rc < 0)
             return rc;
         if (rc && began > 0 && began <= time && (k->queue_offset == 0 || base <= k->queue_offset))
@@ -429,15 +431,16 @@ static void look_newest(void *arg, struct store_queue *q)
 
 /* After a clean stop whose checkpoint does not say enough (Apache 4.x leaves no place): as Apache, the
  * file of the newest record that any queue names, or one before it that begins with a record. Or -errno. */
-static int64_t start_by_queues(struct store *s, int64_t first)
+static int64_t start_by_queues(struct scan *c, int64_t first)
 {
+    struct store *s = c->s;
     struct newest n = {s, -1};
     int64_t base, time;
     int rc = 0;
 
     queue_table_each(&s->queues, look_newest, &n);
     base = n.offset < 0 ? first : n.offset - n.offset % s->log.file_size;
-    while (base > first && (rc = first_record(&s->log, base, &time)) == 0)
+    while (base > first && (rc = first_record(c, base, &time)) == 0)
         base -= s->log.file_size;
     return rc < 0 ? rc : base < first ? first : base;
 }
@@ -501,6 +504,7 @@ static int rebuild(struct store *s, int64_t first, struct scan *c)
     rc = emptying.rc ? emptying.rc : scan_log(&again, first);
     queue_table_each(&s->queues, rebuild_done, NULL);
     c->units_written += again.units_written;
+    memcpy(c->why, again.why, sizeof c->why);
     return rc;
 }
 
@@ -536,6 +540,13 @@ static int finish(struct store *s, struct scan *c, struct fault *f)
     return 0;
 }
 
+static int cannot_read(const struct scan *c, int rc, struct fault *f)
+{
+    if (!c->why[0])
+        return fault_errno(f, -rc, "recover the store in %s", c->s->root);
+    return fault_set(f, RC_SYSTEM_ERROR, -rc, "recover the store in %s: %s", c->s->root, c->why);
+}
+
 static int read_log(struct store *s, struct scan *c, int64_t from, int64_t first, struct fault *f)
 {
     int64_t began = mono_ms();
@@ -544,7 +555,7 @@ static int read_log(struct store *s, struct scan *c, int64_t from, int64_t first
     if (!rc && c->found_rebuild)
         rc = rebuild(s, first, c);
     if (rc)
-        return fault_errno(f, -rc, "recover the store in %s", s->root);
+        return cannot_read(c, rc, f);
     log_info("recovery: read %" PRId64 " messages from commit log offset %" PRId64 " to %" PRId64 " in %" PRId64
              " ms; %" PRId64 " queue units added, %" PRId64 " corrected",
              c->records, from, c->end, mono_ms() - began, c->units_written, c->units_corrected);
@@ -570,11 +581,11 @@ int recover(struct store *s, bool after_crash, struct fault *f)
         c.from = c.end = at;
         return finish(s, &c, f);
     }
-    at = after_crash ? start_after_crash(s, first, end) : start_by_queues(s, first);
+    at = after_crash ? start_after_crash(&c, first, end) : start_by_queues(&c, first);
     if (s->queues.n == 0)
         at = first;
     if (at < 0)
-        return fault_errno(f, (int)-at, "recover the store in %s: look where to begin", s->root);
+        return cannot_read(&c, (int)at, f);
     if ((rc = read_log(s, &c, at, first, f)))
         return rc;
     return finish(s, &c, f);

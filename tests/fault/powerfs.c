@@ -5,6 +5,11 @@
  *         mount                   mounts it ("mounted")
  *         cut SEED                the power goes: from here on nothing is confirmed any more; unmounts ("cut", and
  *                                 how many unconfirmed changes there were, and how many of them were lost)
+ *         fail WHAT [DIR]         from here on reads, writes (every change), or syncs answer EIO, where WHAT is read,
+ *                                 write or sync; none: nothing does any more. DIR: only in files and directories that
+ *                                 were made in a directory of that name ("fail")
+ *         drop                    the kernel forgets what it has of all files, mapped pages too: nothing dirty should be
+ *                                 there ("dropped")
  *     Unmounted by somebody else, it keeps everything. End of input ends it, and what it held is gone.
  *
  * The model. A file's bytes and length are safe up to its last sync. Later writes come to the disk or not, each on its
@@ -17,6 +22,7 @@
 #include <inttypes.h>
 #include <linux/falloc.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -65,12 +71,14 @@ struct inode {
     struct change *changes, **last;      /* oldest first */
     size_t n_changes;
     bool reached;
+    char made_as[256], made_in[256];     /* its first name, and its directory's */
 };
 
 static struct inode **inodes;            /* by number; never freed: a test's life is short */
 static size_t n_inodes;
 static const char *mountpoint;
 static long unconfirmed, lost;
+static char failing[8] = "none", failing_in[32];
 
 __attribute__((noreturn)) static void die(const char *what)
 {
@@ -351,6 +359,15 @@ static void op_init(void *arg, struct fuse_conn_info *conn)
 
 static struct inode *at(fuse_ino_t ino) { return inodes[ino]; }
 
+/* Answers the request when that fails now. */
+static bool fails(fuse_req_t req, fuse_ino_t ino, const char *what)
+{
+    if (strcmp(failing, what) != 0 || (failing_in[0] && strcmp(failing_in, at(ino)->made_in) != 0))
+        return false;
+    fuse_reply_err(req, EIO);
+    return true;
+}
+
 static struct stat stat_of(const struct inode *i)
 {
     return (struct stat){.st_ino = i->ino, .st_mode = i->mode, .st_nlink = 1, .st_size = (off_t)i->now.n,
@@ -391,6 +408,8 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int se
     struct stat st;
 
     (void)fi;
+    if (fails(req, ino, "write"))
+        return;
     if (set & FUSE_SET_ATTR_SIZE && attr->st_size > FILE_MAX) {
         fuse_reply_err(req, EFBIG);
         return;
@@ -410,6 +429,8 @@ static struct inode *make(fuse_ino_t parent, const char *name, mode_t mode)
     if (find(&at(parent)->names, name) || strlen(name) > 255)
         return NULL;
     i = inode_new(mode);
+    snprintf(i->made_as, sizeof i->made_as, "%s", name);
+    snprintf(i->made_in, sizeof i->made_in, "%s", at(parent)->made_as);
     change_dir(at(parent), NULL, name, i);
     return i;
 }
@@ -428,12 +449,15 @@ static void reply_made(fuse_req_t req, struct inode *i)
 
 static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 {
-    reply_made(req, make(parent, name, S_IFDIR | mode));
+    if (!fails(req, parent, "write"))
+        reply_made(req, make(parent, name, S_IFDIR | mode));
 }
 
 static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t dev)
 {
     (void)dev;
+    if (fails(req, parent, "write"))
+        return;
     if (!S_ISREG(mode))
         fuse_reply_err(req, EPERM);
     else
@@ -442,10 +466,12 @@ static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
 
 static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
 {
-    struct inode *i = make(parent, name, S_IFREG | mode);
     struct fuse_entry_param p;
+    struct inode *i;
 
-    if (!i) {
+    if (fails(req, parent, "write"))
+        return;
+    if (!(i = make(parent, name, S_IFREG | mode))) {
         fuse_reply_err(req, EEXIST);
         return;
     }
@@ -458,6 +484,8 @@ static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const cha
 {
     struct fuse_entry_param p;
 
+    if (fails(req, parent, "write"))
+        return;
     if (find(&at(parent)->names, name)) {
         fuse_reply_err(req, EEXIST);
         return;
@@ -471,6 +499,8 @@ static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
     struct entry *e = find(&at(parent)->names, name);
 
+    if (fails(req, parent, "write"))
+        return;
     if (e && e->to->names.n) {
         fuse_reply_err(req, ENOTEMPTY);
         return;
@@ -485,6 +515,8 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 {
     struct entry *e = find(&at(parent)->names, name);
 
+    if (fails(req, parent, "write"))
+        return;
     if (parent != newparent || flags || !e)      /* between directories a rename would not be one change here */
         fuse_reply_err(req, !e ? ENOENT : flags ? EINVAL : EXDEV);
     else {
@@ -506,12 +538,15 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t n, off_t from, struct
     size_t begin = (size_t)from < d->n ? (size_t)from : d->n;
 
     (void)fi;
-    fuse_reply_buf(req, d->p ? d->p + begin : NULL, n < d->n - begin ? n : d->n - begin);
+    if (!fails(req, ino, "read"))
+        fuse_reply_buf(req, d->p ? d->p + begin : NULL, n < d->n - begin ? n : d->n - begin);
 }
 
 static void op_write(fuse_req_t req, fuse_ino_t ino, const char *p, size_t n, off_t to, struct fuse_file_info *fi)
 {
     (void)fi;
+    if (fails(req, ino, "write"))
+        return;
     if (to > FILE_MAX) {
         fuse_reply_err(req, EFBIG);
         return;
@@ -524,6 +559,8 @@ static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_f
 {
     (void)datasync;
     (void)fi;
+    if (fails(req, ino, "sync"))
+        return;
     inode_sync(at(ino));
     fuse_reply_err(req, 0);
 }
@@ -534,6 +571,8 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t from, o
     off_t end = from + n, size = (off_t)i->now.n;
 
     (void)fi;
+    if (fails(req, ino, "write"))
+        return;
     if (end > FILE_MAX) {
         fuse_reply_err(req, ENOSPC);
         return;
@@ -612,11 +651,35 @@ static void say(const char *text)
     fflush(stdout);
 }
 
+/* In a thread: the kernel may have pages to write first, which the main one has to take. */
+static void *drop_main(void *arg)
+{
+    for (size_t ino = FUSE_ROOT_ID + 1, n = n_inodes; ino < n; ino++)
+        fuse_lowlevel_notify_inval_inode(arg, ino, 0, 0);
+    say("dropped");
+    return NULL;
+}
+
+static void drop(struct fuse_session *se)
+{
+    pthread_t t;
+
+    if (pthread_create(&t, NULL, drop_main, se))
+        die("thread");
+    pthread_detach(t);
+}
+
 static struct fuse_session *obey(const char *line, struct fuse_session *se)
 {
     unsigned seed;
 
-    if (strcmp(line, "mount\n") == 0 && !se) {
+    if (sscanf(line, "fail %7s", failing) == 1) {
+        failing_in[0] = 0;
+        sscanf(line, "fail %*s %31s", failing_in);
+        say("fail");
+    } else if (strcmp(line, "drop\n") == 0 && se) {
+        drop(se);
+    } else if (strcmp(line, "mount\n") == 0 && !se) {
         se = session_open();
         say("mounted");
     } else if (sscanf(line, "cut %u", &seed) == 1 && se) {
