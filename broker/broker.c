@@ -115,6 +115,8 @@ static int open_store(struct broker *b, struct fault *f)
         .commit_log = conf->store_path_commit_log,
         .commit_log_file_size = conf->mapped_file_size_commit_log,
         .consume_queue_file_size = conf->mapped_file_size_consume_queue,
+        .queue_ext = conf->enable_consume_queue_ext,
+        .queue_ext_file_size = conf->mapped_file_size_consume_queue_ext,
         .max_message_size = conf->max_message_size,
         .sync_flush = conf->flush_disk_type == FLUSH_SYNC,
         .flush_interval_ms = conf->flush_interval_commit_log,

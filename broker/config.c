@@ -153,6 +153,10 @@ static const struct conf_row rows[] = {
          "bytes of a commit log file"),
     LONG("mappedFileSizeConsumeQueue", mapped_file_size_consume_queue, "6000000", 20, INT32_MAX, AT_START,
          "bytes of a consume queue file, rounded up to a multiple of 20"),
+    BOOL("enableConsumeQueueExt", enable_consume_queue_ext, "false", AT_START,
+         "keeps each message's tag code and store time in consumequeue_ext too; what is there is read either way"),
+    LONG("mappedFileSizeConsumeQueueExt", mapped_file_size_consume_queue_ext, "50331648", 24, INT32_MAX, AT_START,
+         "bytes of such a file"),
     ENUM("flushDiskType", flush_disk_type, "ASYNC_FLUSH", "ASYNC_FLUSH|SYNC_FLUSH", AT_START,
          "SYNC_FLUSH: a send is acknowledged when it is on disk"),
     INT("flushIntervalCommitLog", flush_interval_commit_log, "500", 1, MS_MAX, AT_START,
@@ -302,6 +306,7 @@ int broker_config_check(const struct broker_config *c, struct fault *f)
 static const struct { const char *key, *why; } without_effect[] = {
     {"transientStorePoolEnable", "records are written where they stay; there is no buffer ahead of the page cache to switch on"},
     {"transientStorePoolSize", "there is no such pool"},
+    {"bitMapLengthConsumeQueueExt", "no bit maps of filters are made; those in consumequeue_ext stay as they are"},
     {"destroyMapedFileIntervalForcibly", "a deleted file stays readable for those who are reading it, and nobody waits for them"},
     {"redeleteHangedFileInterval", "a deletion that failed is tried again in the next round"},
 };

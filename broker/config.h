@@ -58,7 +58,8 @@ struct broker_config {
     /* store */
     char *store_path_root_dir, *store_path_commit_log;
     char *snapshot_path;                         /* ours */
-    int64_t mapped_file_size_commit_log, mapped_file_size_consume_queue;
+    int64_t mapped_file_size_commit_log, mapped_file_size_consume_queue, mapped_file_size_consume_queue_ext;
+    bool enable_consume_queue_ext;
     int32_t flush_interval_commit_log, flush_commit_log_least_pages, flush_commit_log_thorough_interval;
     int32_t flush_interval_consume_queue, sync_flush_timeout;
     bool check_crc_on_recover;

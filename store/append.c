@@ -116,16 +116,16 @@ static int grow_step(struct store *s, struct store_queue *q, int n, struct fault
 {
     struct queue_growth g;
     struct fault why = {.rc = RC_SERVICE_NOT_AVAILABLE};
-    int64_t from;
+    bool lacks;
     int rc;
 
     pthread_mutex_lock(&s->append_lock);
     rc = check_queue(s, q, f);
-    from = q->reserved;
+    lacks = queue_lacks(q, n, &g);
     pthread_mutex_unlock(&s->append_lock);
-    if (rc || store_queue_ready(q, n))
+    if (rc || !lacks)
         return rc;
-    rc = queue_grow(&s->env, q, from, &g, &why);
+    rc = queue_grow(&s->env, q, &g, &why);
     pthread_mutex_lock(&s->append_lock);
     queue_grown(q, &g);
     if (rc) {
@@ -219,6 +219,7 @@ static int write_all(void *arg)
         struct store_entry e = {a->out[i].physical_offset, a->out[i].size, tags};
         if (!is_indexed(a->m[i].record.sys_flag))
             continue;
+        e.tags_code = queue_code(&a->s->env, a->q, tags, a->now);
         if (!(rc = queue_write(&a->s->env, a->q, queue_max(a->q) + a->units, &e)))
             a->units++;
     }
@@ -325,7 +326,8 @@ static int append_prepared(struct store *s, struct store_queue *q, struct prepar
 bool store_queue_ready(struct store_queue *q, int n)
 {
     return atomic_load_explicit(&q->loaded, memory_order_acquire) &&
-           (queue_max(q) + n) * UNIT_SIZE <= atomic_load_explicit(&q->reserved, memory_order_relaxed);
+           (queue_max(q) + n) * UNIT_SIZE <= atomic_load_explicit(&q->reserved, memory_order_relaxed) &&
+           (!q->ext || queue_ext_ready(q->ext, n));
 }
 
 int store_append(struct store *s, struct store_queue *q, const struct message *m, int64_t tags_code,

@@ -13,10 +13,6 @@
 #include "common/log.h"
 #include "common/names.h"
 
-/* Disk space is taken in steps that grow with the file: a queue of three messages costs a page. */
-#define RESERVE_MIN 4096
-#define RESERVE_MAX (256 * 1024)
-
 struct store_queue *queue_new(const struct queue_env *env, struct str topic, int32_t id, uint32_t hash)
 {
     struct store_queue *q = calloc(1, sizeof *q + topic.n + 1);
@@ -35,6 +31,7 @@ struct store_queue *queue_new(const struct queue_env *env, struct str topic, int
 void queue_free(struct store_queue *q)
 {
     file_list_free(&q->files);
+    queue_ext_close(q);
     free(q);
 }
 
@@ -58,69 +55,39 @@ static int queue_file(const struct queue_env *env, struct store_queue *q, const 
 
 /* ---- room ---- */
 
-/* The file at base, with a reference; made when it is not there. */
-static int file_at(const struct queue_env *env, struct store_queue *q, const char *dir, int64_t base,
-                   struct queue_growth *g, struct fault *f)
+bool queue_lacks(struct store_queue *q, int n, struct queue_growth *g)
 {
-    struct mapped_file *m;
-    int rc = queue_file(env, q, dir, base, &g->file);
-
-    if (rc != -ENOENT)
-        return rc ? fault_errno(f, -rc, "map consume queue file %s/%020" PRId64, dir, base) : 0;
-    if ((rc = dir_make(dir)))
-        return fault_errno(f, -rc, "make directory %s", dir);
-    if (!(m = mapped_file_new(base, q->files.file_size, q->files.home)))
-        return fault_errno(f, ENOMEM, "make a consume queue file");
-    if ((rc = mapped_file_create(m, dir, 0, f))) {
-        mapped_file_unref(m);
-        return rc;
-    }
-    if (file_list_add(&q->files, mapped_file_ref(m))) {
-        mapped_file_unlink(m, dir);
-        mapped_file_unref(m);
-        mapped_file_unref(m);
-        return fault_errno(f, ENOMEM, "add a consume queue file");
-    }
-    queue_maps_add(env->maps, q);
-    g->file = m;
-    g->made = true;
-    return 0;
+    *g = (struct queue_growth){.of.from = q->reserved};
+    if ((queue_max(q) + n) * UNIT_SIZE > g->of.from)
+        return true;
+    g->ext = true;
+    return q->ext && queue_ext_lacks(q->ext, n, &g->of);
 }
 
-static int64_t reserve_step(int64_t in_file, int64_t file_size)
+int queue_grow(const struct queue_env *env, struct store_queue *q, struct queue_growth *g, struct fault *f)
 {
-    int64_t step = in_file < RESERVE_MIN ? RESERVE_MIN : in_file;
-
-    if (step > RESERVE_MAX)
-        step = RESERVE_MAX;
-    return step > file_size - in_file ? file_size - in_file : step;
-}
-
-int queue_grow(const struct queue_env *env, struct store_queue *q, int64_t from, struct queue_growth *g,
-               struct fault *f)
-{
-    int64_t size = q->files.file_size, base = from - from % size, n = reserve_step(from - base, size);
     char dir[4096];
-    int rc;
+    int rc = g->ext ? queue_ext_dir(env, q, dir, sizeof dir) : queue_dir(env, q, dir, sizeof dir);
 
-    *g = (struct queue_growth){.from = from, .to = from};
-    if ((rc = queue_dir(env, q, dir, sizeof dir)))
+    if (rc)
         return fault_errno(f, -rc, "name of consume queue %s/%" PRId32, q->topic, q->id);
-    if ((rc = file_at(env, q, dir, base, g, f)))
-        return rc;
-    if ((rc = mapped_file_reserve(g->file, dir, from - base, n)))
-        return fault_errno(f, -rc, "reserve %" PRId64 " bytes for %s/%020" PRId64, n, dir, base);
-    g->to = from + n;
-    return 0;
+    rc = file_list_grow(g->ext ? queue_ext_files(q->ext) : &q->files, dir, &g->of, f);
+    if (g->of.file)
+        queue_maps_add(env->maps, q);
+    return rc;
 }
 
 void queue_grown(struct store_queue *q, struct queue_growth *g)
 {
-    if (q->reserved == g->from)
-        q->reserved = g->to;
-    q->new_files |= g->made;
-    mapped_file_unref(g->file);          /* the list has it; the last file is never taken away */
-    g->file = NULL;
+    if (g->ext) {
+        queue_ext_grown(q->ext, &g->of);
+    } else {
+        if (q->reserved == g->of.from && g->of.to > g->of.from)
+            q->reserved = g->of.to;
+        q->new_files |= g->of.made;
+    }
+    mapped_file_unref(g->of.file);       /* the list has it; the last file is never taken away */
+    g->of.file = NULL;
 }
 
 /* Maps the files of [from, end), which are there: they may have been unmapped since they were grown. */
@@ -145,8 +112,9 @@ static int map_tail(const struct queue_env *env, struct store_queue *q, int64_t 
 int queue_room(const struct queue_env *env, struct store_queue *q, int n, struct fault *f)
 {
     int64_t at = atomic_load_explicit(&q->max, memory_order_relaxed) * UNIT_SIZE, end = at + n * (int64_t)UNIT_SIZE;
+    struct queue_growth g;
 
-    if (end > q->reserved)
+    if (end > q->reserved || (q->ext && queue_lacks(q, n, &g)))
         return 1;
     if (q->tail && at >= q->tail->base && end - q->tail->base <= q->tail->size)
         return 0;
@@ -159,7 +127,8 @@ int queue_make_room(const struct queue_env *env, struct store_queue *q, int n, s
 
     while ((rc = queue_room(env, q, n, f)) == 1) {
         struct queue_growth g;
-        rc = queue_grow(env, q, q->reserved, &g, f);
+        queue_lacks(q, n, &g);
+        rc = queue_grow(env, q, &g, f);
         queue_grown(q, &g);
         if (rc)
             return rc;
@@ -281,11 +250,11 @@ int queue_cut(const struct queue_env *env, struct store_queue *q, int64_t offset
         atomic_store(&q->min, offset);
     if (q->flushed > offset)
         q->flushed = offset;
-    if ((rc = queue_file(env, q, dir, at, &m)))
-        return rc == -ENOENT ? 0 : rc;
-    rc = mapped_file_zero_from(m, dir, at - m->base);
-    mapped_file_unref(m);
-    return rc;
+    if (!(rc = queue_file(env, q, dir, at, &m))) {
+        rc = mapped_file_zero_from(m, dir, at - m->base);
+        mapped_file_unref(m);
+    }
+    return rc && rc != -ENOENT ? rc : queue_ext_settle(env, q);
 }
 
 int queue_unit(const struct queue_env *env, struct store_queue *q, struct unit_cursor *c, int64_t offset,
@@ -359,6 +328,8 @@ int queue_sync(const struct queue_env *env, struct store_queue *q, int64_t from,
     char dir[4096];
     int rc = queue_dir(env, q, dir, sizeof dir);
 
+    if (!rc && q->ext)                   /* first: no unit on disk names one that is not */
+        rc = queue_ext_sync(env, q);
     while (!rc && at < end) {
         struct mapped_file *m;
         int64_t file_end;

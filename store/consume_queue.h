@@ -7,6 +7,7 @@
 
 #include "store/commit_log.h"
 #include "store/file_list.h"
+#include "store/queue_ext.h"
 #include "store/store.h"
 
 #define UNIT_SIZE 20
@@ -33,6 +34,7 @@ struct store_queue {
     _Atomic int64_t reserved;            /* bytes with disk space up to here; written under the append lock */
     struct mapped_file *tail;            /* where the next unit goes, owned by files; append lock */
     struct file_list files;
+    struct queue_ext *ext;               /* queue_ext.h; NULL: it has none; set by the load */
     _Atomic(void *) data;                /* the owner's */
     uint16_t topic_n;
     char topic[];
@@ -43,6 +45,9 @@ static inline struct str queue_topic(const struct store_queue *q) { return str_n
 /* What queues need of the store around them. */
 struct queue_env {
     const char *root;                    /* the consumequeue directory */
+    const char *ext_root;                /* the consumequeue_ext directory; NULL: there is none, and none is to be made */
+    int64_t ext_file_size;
+    bool ext_write;                      /* new units get one in the extension */
     struct file_home home;               /* of all queue files */
     struct queue_maps *maps;             /* which queues have files mapped: queue_maps.h */
     int64_t file_size;                   /* a multiple of UNIT_SIZE */
@@ -76,15 +81,14 @@ static inline int64_t queue_max(const struct store_queue *q) { return atomic_loa
 
 /* ---- growing: making and extending files waits for the disk, so it is done before the append lock is taken ---- */
 struct queue_growth {
-    struct mapped_file *file;            /* a reference, until queue_grown */
-    int64_t from, to;                    /* bytes that got disk space */
-    bool made;                           /* the file is new */
+    struct file_growth of;               /* file: a reference, until queue_grown */
+    bool ext;                            /* of the extension's files */
 };
-/* Gives disk space from byte `from` (q->reserved of a moment ago) on, at least one unit and within one file, which is
- * made when it is not there. grow_lock held, the append lock not; the queue is loaded and not dead. 0, or -errno with
+/* Must the queue grow before n more units can be written? Sets *g to the first thing that is missing. Append lock held. */
+bool queue_lacks(struct store_queue *q, int n, struct queue_growth *g);
+/* Does a step of it. grow_lock held, the append lock not; the queue is loaded and not dead. 0, or -errno with
  * f filled; queue_grown must follow either way. */
-int queue_grow(const struct queue_env *env, struct store_queue *q, int64_t from, struct queue_growth *g,
-               struct fault *f);
+int queue_grow(const struct queue_env *env, struct store_queue *q, struct queue_growth *g, struct fault *f);
 /* The queue may use it from now on; append lock and grow_lock held. */
 void queue_grown(struct store_queue *q, struct queue_growth *g);
 /* Recovery only, where nothing else runs: grows until n more units can be written. 0, or -errno with f filled. */
@@ -96,6 +100,12 @@ int queue_room(const struct queue_env *env, struct store_queue *q, int n, struct
 /* Writes the unit at an offset at or past max, for which there is room, where nobody reads it yet. 0 or -errno: its file
  * cannot be mapped. */
 int queue_write(const struct queue_env *env, struct store_queue *q, int64_t offset, const struct store_entry *e);
+/* What the next such unit is to hold for a tag code: that, or the address of a unit of the extension that was written for
+ * it. In the order of the units. */
+static inline int64_t queue_code(const struct queue_env *env, struct store_queue *q, int64_t tags_code, int64_t store_time)
+{
+    return q->ext ? queue_ext_put(env, q, tags_code, store_time) : tags_code;
+}
 /* Moves max past n units that were written: the messages are readable. */
 void queue_advance(struct store_queue *q, int n, int64_t store_time);
 /* For an empty queue: its first unit will be at `offset`; the file's part before it is filled. */

@@ -9,7 +9,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/file.h"
 #include "common/log.h"
+
+#define STEP_MIN 4096
+#define STEP_MAX (256 * 1024)
 
 void file_list_init(struct file_list *l, int64_t file_size, const struct file_home *home)
 {
@@ -66,6 +70,60 @@ int file_list_add(struct file_list *l, struct mapped_file *m)
     pthread_mutex_unlock(&l->lock);
     return rc;
 }
+
+/* ---- growing ---- */
+
+/* The file at base, with a reference; made when it is not there. */
+static int file_at(struct file_list *l, const char *dir, int64_t base, struct file_growth *g, struct fault *f)
+{
+    struct mapped_file *m;
+    int rc = file_list_find(l, dir, base, &g->file);
+
+    if (rc != -ENOENT)
+        return rc ? fault_errno(f, -rc, "map %s/%020" PRId64, dir, base) : 0;
+    if ((rc = dir_make(dir)))
+        return fault_errno(f, -rc, "make directory %s", dir);
+    if (!(m = mapped_file_new(base, l->file_size, l->home)))
+        return fault_errno(f, ENOMEM, "make %s/%020" PRId64, dir, base);
+    if ((rc = mapped_file_create(m, dir, 0, f))) {
+        mapped_file_unref(m);
+        return rc;
+    }
+    if (file_list_add(l, mapped_file_ref(m))) {
+        mapped_file_unlink(m, dir);
+        mapped_file_unref(m);
+        mapped_file_unref(m);
+        return fault_errno(f, ENOMEM, "make %s/%020" PRId64, dir, base);
+    }
+    g->file = m;
+    g->made = true;
+    return 0;
+}
+
+static int64_t step(int64_t in_file, int64_t file_size)
+{
+    int64_t n = in_file < STEP_MIN ? STEP_MIN : in_file;
+
+    if (n > STEP_MAX)
+        n = STEP_MAX;
+    return n > file_size - in_file ? file_size - in_file : n;
+}
+
+int file_list_grow(struct file_list *l, const char *dir, struct file_growth *g, struct fault *f)
+{
+    int64_t from = g->from, base = from - from % l->file_size, n = step(from - base, l->file_size);
+    int rc;
+
+    *g = (struct file_growth){.from = from, .to = from};
+    if ((rc = file_at(l, dir, base, g, f)))
+        return rc;
+    if ((rc = mapped_file_reserve(g->file, dir, from - base, n)))
+        return fault_errno(f, -rc, "reserve %" PRId64 " bytes for %s/%020" PRId64, n, dir, base);
+    g->to = from + n;
+    return 0;
+}
+
+/* ---- loading ---- */
 
 static int by_base(const void *a, const void *b)
 {

@@ -30,6 +30,15 @@ int file_list_load(struct file_list *l, const char *dir, struct fault *f);
 int file_list_find(struct file_list *l, const char *dir, int64_t offset, struct mapped_file **out);
 /* Takes over one reference. 0 or -ENOMEM. The base must be past all others. */
 int file_list_add(struct file_list *l, struct mapped_file *m);
+/* Disk space for what is written next: the file behind a list's end is made, or gets more of it. */
+struct file_growth {
+    int64_t from, to;                /* bytes that get disk space; from is the caller's, 0 <= from */
+    struct mapped_file *file;        /* mapped, a reference; NULL: it failed before there was one */
+    bool made;                       /* the file is new: its directory is not synced */
+};
+/* Gives disk space from g->from on, within one file, which is made when it is not there (then its base must be past all
+ * others). The steps grow with the file: three entries cost a page. 0, or -errno with f filled. Waits for the disk. */
+int file_list_grow(struct file_list *l, const char *dir, struct file_growth *g, struct fault *f);
 /* Forgets and deletes the files whose base is at or past `offset`. 0 or the first -errno. */
 int file_list_cut(struct file_list *l, const char *dir, int64_t offset);
 /* Forgets and deletes the first file when it ends at or before `end` and is not the only one: 1, and *gone is the

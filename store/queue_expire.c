@@ -24,20 +24,22 @@ static int first_is_expired(struct store_queue *q, struct unit_reader *r, int64_
     return unit_is_blank(&last) || last.physical_offset < log_min;
 }
 
-/* 1: the first file is deleted. */
-static int shift(struct store *s, struct store_queue *q, const char *dir, int64_t end)
+/* 1: the first file of l, which is one of the queue's two lists, is deleted. */
+static int shift(struct store *s, struct store_queue *q, struct file_list *l, const char *dir, int64_t end)
 {
     struct mapped_file *gone = NULL;
     int rc;
 
     store_hold_files(s);
-    rc = file_list_shift(&q->files, dir, end, &gone);
+    rc = file_list_shift(l, dir, end, &gone);
     store_let_files(s);
     if (!gone)
         return rc;
-    pthread_mutex_lock(&s->append_lock);     /* the tail has no reference of its own */
+    pthread_mutex_lock(&s->append_lock);     /* the tails have no reference of their own */
     if (q->tail == gone)
         q->tail = NULL;
+    if (q->ext)
+        queue_ext_leave(q->ext);
     pthread_mutex_unlock(&s->append_lock);
     mapped_file_unref(gone);
     return rc;
@@ -51,7 +53,7 @@ static int delete_files(struct store *s, struct store_queue *q, struct unit_read
 
     while ((rc = first_is_expired(q, r, log_min, &end)) == 1) {
         reader_close(r);
-        if ((rc = shift(s, q, r->dir, end)) <= 0)
+        if ((rc = shift(s, q, &q->files, r->dir, end)) <= 0)
             return rc;
         ++*files;
         if (pause_ms > 0 && retention_pause(s, pause_ms))
@@ -72,6 +74,25 @@ static int move_min(struct store_queue *q, struct unit_reader *r, int64_t log_mi
     while (min < first && !atomic_compare_exchange_weak(&q->min, &min, first))
         ;
     return 0;
+}
+
+/* Files of the extension before the unit that the queue's first unit names; of an empty queue, its last one. */
+static int delete_ext_files(struct store *s, struct store_queue *q, struct unit_reader *r, int *files)
+{
+    int64_t min = queue_min(q), max = queue_max(q), first = file_list_base(&q->files, 0);
+    struct store_entry e;
+    char dir[4096];
+    int rc;
+
+    min = min == max ? max - 1 : min;
+    if (!q->ext || first < 0 || min < first / UNIT_SIZE || file_list_count(queue_ext_files(q->ext)) < 2)
+        return 0;
+    if ((rc = reader_unit(r, min, &e)) || !ext_is_address(e.tags_code) ||
+        (rc = queue_ext_dir(&s->env, q, dir, sizeof dir)))
+        return rc;
+    while ((rc = shift(s, q, queue_ext_files(q->ext), dir, ext_offset(e.tags_code))) == 1)
+        ++*files;
+    return rc;
 }
 
 /* A queue at rest whose directory has at most one file has none to give, and finds its min when it is loaded. */
@@ -102,6 +123,8 @@ static int expire(struct store *s, struct store_queue *q, int64_t log_min, int32
         return rc;
     if (!(rc = delete_files(s, q, &r, log_min, pause_ms, files)))
         rc = move_min(q, &r, log_min);
+    if (!rc)
+        rc = delete_ext_files(s, q, &r, files);
     reader_close(&r);
     return atomic_load(&q->dead) ? 0 : rc;       /* its files went meanwhile */
 }

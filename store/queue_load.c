@@ -10,7 +10,6 @@
 #include "common/file.h"
 #include "common/log.h"
 
-#define SCAN_UNITS 512
 #define CRASH_SCAN_FILES 3           /* as far back as Apache looks after a crash */
 
 /* ---- which units are there ---- */
@@ -49,9 +48,9 @@ static bool is_expired(const struct store_entry *e, int64_t log_min)
 }
 
 /* Reads units [at, at+n), which lie in one file. */
-static int read_units(struct unit_reader *r, int64_t at, int n, struct store_entry out[SCAN_UNITS])
+static int read_units(struct unit_reader *r, int64_t at, int n, struct store_entry out[READER_UNITS_MAX])
 {
-    unsigned char raw[SCAN_UNITS * UNIT_SIZE];
+    unsigned char raw[READER_UNITS_MAX * UNIT_SIZE];
     int64_t byte = at * UNIT_SIZE, in_file = byte % r->file_size;
     int rc = reader_open(r, byte - in_file);
 
@@ -68,14 +67,14 @@ static int units_in_file(const struct unit_reader *r, int64_t at, int64_t most)
     int64_t left = (r->file_size - at * UNIT_SIZE % r->file_size) / UNIT_SIZE;
 
     left = left < most ? left : most;
-    return (int)(left < SCAN_UNITS ? left : SCAN_UNITS);
+    return (int)(left < READER_UNITS_MAX ? left : READER_UNITS_MAX);
 }
 
 /* First unit in [from, end) that was not written, looked at one by one: after a crash single pages may be
  * missing in the middle. */
 static int64_t scan_units(struct unit_reader *r, int64_t from, int64_t end)
 {
-    struct store_entry units[SCAN_UNITS];
+    struct store_entry units[READER_UNITS_MAX];
 
     for (int64_t at = from; at < end;) {
         int n = units_in_file(r, at, end - at), rc = read_units(r, at, n, units);
@@ -89,25 +88,32 @@ static int64_t scan_units(struct unit_reader *r, int64_t from, int64_t end)
     return end;
 }
 
+int reader_units_before(struct unit_reader *r, int64_t first, int64_t end, struct store_entry out[READER_UNITS_MAX])
+{
+    int64_t per = r->file_size / UNIT_SIZE, file = (end - 1) / per * per;
+    int64_t at = end - READER_UNITS_MAX < first ? first : end - READER_UNITS_MAX;
+    int rc;
+
+    at = at < file ? file : at;
+    rc = read_units(r, at, (int)(end - at), out);
+    return rc ? rc : (int)(end - at);
+}
+
 /* The last unit in [from, end) that was written, or from - 1. 0 or -errno. */
 static int last_written(struct unit_reader *r, int64_t from, int64_t end, int64_t *last)
 {
-    struct store_entry units[SCAN_UNITS];
-    int64_t per = r->file_size / UNIT_SIZE;
+    struct store_entry units[READER_UNITS_MAX];
 
     for (*last = from - 1; end > from;) {
-        int64_t at = end - SCAN_UNITS < from ? from : end - SCAN_UNITS, file = (end - 1) / per * per;
-        int n, rc;
-        at = at < file ? file : at;
-        n = (int)(end - at);
-        if ((rc = read_units(r, at, n, units)))
-            return rc;
+        int n = reader_units_before(r, from, end, units);
+        if (n < 0)
+            return n;
+        end -= n;
         while (--n >= 0)
             if (unit_written(&units[n])) {
-                *last = at + n;
+                *last = end + n;
                 return 0;
             }
-        end = at;
     }
     return 0;
 }
@@ -357,7 +363,7 @@ static int load(struct queue_env *env, struct store_queue *q)
     if (!rc)
         rc = load_files(env, q, dir);
     q->flushed = INT64_MAX;
-    if (!rc && !(rc = look_in(env, q, dir)))
+    if (!rc && !(rc = look_in(env, q, dir)) && !(rc = queue_ext_open(env, q)))
         return 0;
     file_list_free(&q->files);           /* the next call tries again, from the start */
     file_list_init(&q->files, env->file_size, &env->home);
@@ -380,5 +386,7 @@ int queue_settle(struct queue_env *env, struct store_queue *q)
     char dir[4096];
     int rc = queue_dir(env, q, dir, sizeof dir);
 
-    return rc ? rc : look_in(env, q, dir);
+    if (!rc && !(rc = look_in(env, q, dir)))
+        rc = queue_ext_settle(env, q);
+    return rc;
 }

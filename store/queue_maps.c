@@ -101,7 +101,7 @@ void queue_maps_trim_slow(struct queue_maps *m, pthread_mutex_t *append_lock)
         /* The tail is used under the append lock without a reference of its own. */
         pthread_mutex_lock(append_lock);
         q->tail = NULL;
-        left = file_list_unmap(&q->files);
+        left = file_list_unmap(&q->files) + (q->ext ? queue_ext_unmap(q->ext) : 0);
         pthread_mutex_unlock(append_lock);
         if (left) {                      /* somebody reads or syncs it: the hand passes it by */
             atomic_store_explicit(&q->used, true, memory_order_relaxed);

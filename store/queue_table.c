@@ -218,18 +218,32 @@ static int remove_flat(const char *dir)
     return rmdir(dir) < 0 && !rc ? -errno : rc;
 }
 
+static int remove_files(const struct queue_env *env, struct store_queue *q)
+{
+    char dir[4096];
+    int rc = queue_dir(env, q, dir, sizeof dir), err;
+
+    if (rc)
+        return rc;
+    file_list_cut(&q->files, dir, 0);
+    rc = remove_flat(dir);
+    if (!env->ext_root || (err = queue_ext_dir(env, q, dir, sizeof dir)))
+        return rc;
+    if (q->ext)
+        file_list_cut(queue_ext_files(q->ext), dir, 0);
+    err = remove_flat(dir);
+    return rc ? rc : err;
+}
+
 static int remove_queue(struct queue_table *t, const struct queue_env *env, struct store_queue **at)
 {
     struct store_queue *q = *at;
-    char dir[4096];
-    int rc = queue_dir(env, q, dir, sizeof dir);
 
     *at = q->next;
     q->next = t->retired;
     t->retired = q;
     t->n--;
-    file_list_cut(&q->files, dir, 0);
-    return rc ? rc : remove_flat(dir);
+    return remove_files(env, q);
 }
 
 int queue_table_list(struct queue_table *t, struct store_queue ***all, size_t *n)
@@ -264,19 +278,28 @@ int queue_table_remove_one(struct queue_table *t, const struct queue_env *env, s
     return rc;
 }
 
+/* ROOT/TOPIC, which is empty now. */
+static int remove_topic_dir(const char *root, struct str topic)
+{
+    char dir[4096];
+    int n = snprintf(dir, sizeof dir, "%s/%.*s", root, STR_ARG(topic));
+
+    if (n < 0 || (size_t)n >= sizeof dir)
+        return -EINVAL;
+    return rmdir(dir) < 0 && errno != ENOENT ? -errno : 0;
+}
+
 int queue_table_remove(struct queue_table *t, const struct queue_env *env, struct str topic,
                        void (*before)(void *arg, struct store_queue *q), void *arg)
 {
-    char dir[4096];
-    int rc = 0, n = snprintf(dir, sizeof dir, "%s/%.*s", env->root, STR_ARG(topic));
+    int rc = 0, err;
 
-    if (!can_be_directory(topic) || n < 0 || (size_t)n >= sizeof dir)
+    if (!can_be_directory(topic))
         return -EINVAL;
     pthread_rwlock_wrlock(&t->lock);
     for (size_t i = 0; i < t->n_buckets; i++) {
         struct store_queue **at = &t->buckets[i];
         while (*at) {
-            int err = 0;
             if (!str_eq(queue_topic(*at), topic)) {
                 at = &(*at)->next;
                 continue;
@@ -287,8 +310,12 @@ int queue_table_remove(struct queue_table *t, const struct queue_env *env, struc
                 rc = err;
         }
     }
-    if (rmdir(dir) < 0 && errno != ENOENT && !rc)
-        rc = -errno;
+    err = remove_topic_dir(env->root, topic);
+    if (env->ext_root && !err && (err = remove_topic_dir(env->ext_root, topic)) == -ENOTEMPTY)
+        err = 0;                     /* of queues that were never here */
     pthread_rwlock_unlock(&t->lock);
+    rc = rc ? rc : err;
+    if (!rc && env->ext_root)
+        rc = dir_sync(env->ext_root);
     return rc ? rc : dir_sync(env->root);
 }

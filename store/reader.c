@@ -252,7 +252,7 @@ struct get {
     const struct store_filter *filter;
     struct result *r;
     struct mapped_file *file;        /* of the last record */
-    struct unit_cursor units;
+    struct unit_cursor units, ext;
     int64_t skip_before;             /* units naming offsets before it are passed over: their file is gone */
     const char *last;                /* the last record given */
     bool first_cold;
@@ -298,6 +298,19 @@ static int take_record(struct get *g, char *p, uint32_t size, bool far)
     return 0;
 }
 
+/* An address that leads nowhere lets the message through, as in Apache: clients look at tags too. */
+static bool tags_wanted(struct get *g, int64_t code)
+{
+    struct ext_unit u;
+
+    if (ext_is_address(code)) {
+        if (queue_ext_unit(&g->s->env, g->q, &g->ext, code, &u))
+            return true;
+        code = u.tags_code;
+    }
+    return g->filter->by_tags_code(g->filter->arg, code);
+}
+
 /* Decides on one unit. 0 or -errno. */
 static int look_at(struct get *g, const struct store_entry *e)
 {
@@ -312,7 +325,7 @@ static int look_at(struct get *g, const struct store_entry *e)
     }
     if (e->physical_offset < g->skip_before)
         return 0;
-    if (want && want->by_tags_code && !want->by_tags_code(want->arg, e->tags_code)) {
+    if (want && want->by_tags_code && !tags_wanted(g, e->tags_code)) {
         miss(g, STORE_NO_MATCHED_MESSAGE);
         return 0;
     }
@@ -444,6 +457,7 @@ struct store_result *store_get(struct store *s, struct store_queue *q, int64_t o
     rc = bus_guarded(get_guarded, &g);
     mapped_file_unref(g.file);
     unit_cursor_end(&g.units);
+    unit_cursor_end(&g.ext);
     if (rc == -ENOMEM) {
         store_release(g.r);
         return NULL;
@@ -547,6 +561,25 @@ int store_look(struct store *s, int64_t physical_offset, uint32_t size, struct m
     return rc;
 }
 
+/* What an address stands for; when it leads nowhere, what the record says. */
+static int resolve(struct store *s, struct store_queue *q, struct store_entry *e)
+{
+    struct store_result *record;
+    struct ext_unit u;
+    struct message m;
+    int rc = queue_ext_unit_at(&s->env, q, e->tags_code, &u);
+
+    if (rc == 0)
+        e->tags_code = u.tags_code;
+    if (rc != -ENOENT)
+        return rc;
+    if ((rc = store_load(s, e->physical_offset, e->size, &m, &record)))
+        return rc == -ENOENT ? 0 : rc;   /* it expired: nobody can want it */
+    e->tags_code = queue_tags_code(&s->env, q, &m);
+    store_release(record);
+    return 0;
+}
+
 int store_entry(struct store *s, struct store_queue *q, int64_t offset, struct store_entry *out)
 {
     int rc = queue_load(&s->env, q);
@@ -557,6 +590,8 @@ int store_entry(struct store *s, struct store_queue *q, int64_t offset, struct s
         return -ENOENT;
     queue_maps_trim(&s->maps, &s->append_lock);
     rc = queue_unit_at(&s->env, q, offset, out);
+    if (!rc && ext_is_address(out->tags_code))
+        rc = resolve(s, q, out);
     return rc ? rc : unit_is_blank(out) ? -ENOENT : 0;
 }
 

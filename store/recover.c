@@ -44,6 +44,7 @@ struct scan {
 
 static int append_unit(struct scan *c, struct store_queue *q, const struct store_entry *e, const struct message *m)
 {
+    struct store_entry unit = *e;
     struct fault f;
     int rc = queue_make_room(&c->s->env, q, 1, &f);
 
@@ -51,7 +52,9 @@ static int append_unit(struct scan *c, struct store_queue *q, const struct store
         log_error("rebuild consume queue: %s", f.text);
         return rc;
     }
-    if ((rc = queue_write(&c->s->env, q, queue_max(q), e)))
+    if (!unit_is_blank(e))
+        unit.tags_code = queue_code(&c->s->env, q, e->tags_code, m->store_timestamp);
+    if ((rc = queue_write(&c->s->env, q, queue_max(q), &unit)))
         return rc;
     queue_advance(q, 1, m->store_timestamp);
     mark_dirty(c->s, q);
@@ -184,6 +187,30 @@ static bool is_before_start(const struct store_queue *q, int64_t at)
     return at < queue_min(q) && queue_max(q) > queue_min(q);
 }
 
+/* Is that the unit of this message? An address must lead to the extension's unit of this message; else the tag code
+ * itself takes its place, which is right for ever. 1, 0 or -errno. */
+static int is_unit_of(struct scan *c, struct store_queue *q, const struct store_entry *has, const struct store_entry *e,
+                      const struct message *m)
+{
+    struct ext_unit u;
+    int rc;
+
+    if (has->physical_offset != e->physical_offset || has->size != e->size)
+        return 0;
+    if (!ext_is_address(has->tags_code))
+        return has->tags_code == e->tags_code;
+    rc = queue_ext_unit(&c->s->env, q, &c->unit, has->tags_code, &u);
+    unit_cursor_end(&c->unit);
+    if (rc == 0 && u.store_time == m->store_timestamp && (q->is_schedule || u.tags_code == e->tags_code))
+        return 1;
+    if (rc && rc != -ENOENT)
+        return rc;
+    mark_dirty(c->s, q);
+    c->units_corrected++;
+    rc = queue_overwrite(&c->s->env, q, m->queue_offset, e);
+    return rc ? rc : 1;
+}
+
 static int dispatch_to(struct scan *c, struct store_queue *q, const struct message *m)
 {
     struct store_entry e = {m->physical_offset, m->size, queue_tags_code(&c->s->env, q, m)}, has;
@@ -191,8 +218,9 @@ static int dispatch_to(struct scan *c, struct store_queue *q, const struct messa
     bool in_range = at >= queue_min(q) && at < queue_max(q);
     int rc = in_range ? unit_of(c, q, at, &has) : 0;
 
-    if (rc < 0 || (rc == 1 && has.physical_offset == e.physical_offset && has.size == e.size &&
-                   has.tags_code == e.tags_code))
+    if (rc == 1)
+        rc = is_unit_of(c, q, &has, &e, m);
+    if (rc)
         return rc < 0 ? rc : 0;
     if ((rc = newest_record(c, q, &newest)))
         return rc;

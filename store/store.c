@@ -42,6 +42,8 @@ static int take_conf(struct store *s, const struct store_conf *conf, struct faul
     if (c->consume_queue_file_size <= 0)
         c->consume_queue_file_size = 300000 * UNIT_SIZE;
     c->consume_queue_file_size = (c->consume_queue_file_size + UNIT_SIZE - 1) / UNIT_SIZE * UNIT_SIZE;
+    if (c->queue_ext_file_size <= 0)
+        c->queue_ext_file_size = 48 << 20;
     or_default(&c->max_message_size, 4 * 1024 * 1024);
     or_default(&c->flush_interval_ms, 500);
     or_default(&c->flush_least_pages, 4);
@@ -58,7 +60,12 @@ static int take_conf(struct store *s, const struct store_conf *conf, struct faul
     if (c->index_entries < 2 || index_file_size((struct index_layout){c->index_slots, c->index_entries}) > INT32_MAX)
         return fault_set(f, RC_INVALID_PARAMETER, EINVAL,
                          "store: an index file must hold one entry (maxIndexNum 2) and be below 2 GiB");
-    if (c->commit_log_file_size > INT32_MAX || c->consume_queue_file_size > INT32_MAX || c->n_delay < 0 ||
+    if (c->queue_ext_file_size < EXT_UNIT_MIN + EXT_BLANK)
+        return fault_set(f, RC_INVALID_PARAMETER, EINVAL,
+                         "store: a file of the queues' extension must hold one entry (mappedFileSizeConsumeQueueExt %d)",
+                         EXT_UNIT_MIN + EXT_BLANK);
+    if (c->commit_log_file_size > INT32_MAX || c->consume_queue_file_size > INT32_MAX ||
+        c->queue_ext_file_size > INT32_MAX || c->n_delay < 0 ||
         c->n_delay > STORE_DELAY_LEVELS_MAX || !c->root || !*c->root)
         return fault_set(f, RC_INVALID_PARAMETER, EINVAL,
                          "store: files must be below 2 GiB, delay levels at most %d, and a root directory given",
@@ -66,15 +73,17 @@ static int take_conf(struct store *s, const struct store_conf *conf, struct faul
     s->root = strdup(c->root);
     s->log_paths = own_log_dir ? strdup(conf->commit_log) : path_of(c->root, "commitlog");
     s->queue_dir = path_of(c->root, "consumequeue");
+    s->ext_dir = path_of(c->root, "consumequeue_ext");
     s->checkpoint_path = path_of(c->root, "checkpoint");
     s->abort_path = path_of(c->root, "abort");
     c->root = s->root;
     c->commit_log = s->log_paths;
-    if (!s->root || !s->log_paths || !s->queue_dir || !s->checkpoint_path || !s->abort_path)
+    if (!s->root || !s->log_paths || !s->queue_dir || !s->ext_dir || !s->checkpoint_path || !s->abort_path)
         return fault_errno(f, ENOMEM, "open the store");
     queue_maps_init(&s->maps, c->max_queue_maps);
     s->env = (struct queue_env){.root = s->queue_dir, .file_size = c->consume_queue_file_size, .log = &s->log, .conf = c,
-                                .home = {.maps = &s->maps.count}, .maps = &s->maps};
+                                .home = {.maps = &s->maps.count}, .maps = &s->maps,
+                                .ext_file_size = c->queue_ext_file_size, .ext_write = c->queue_ext};
     pthread_mutex_init(&s->env.grow_lock, NULL);
     return pthread_mutex_init(&s->env.load_lock, NULL);
 }
@@ -134,6 +143,7 @@ static void free_store(struct store *s)
     free(s->root);
     free(s->log_paths);
     free(s->queue_dir);
+    free(s->ext_dir);
     free(s->checkpoint_path);
     free(s->abort_path);
     free(s);
@@ -141,13 +151,14 @@ static void free_store(struct store *s)
 
 static int make_dirs(struct store *s, struct fault *f)
 {
-    const char *const dirs[] = {s->root, s->queue_dir};
+    const char *const dirs[] = {s->root, s->queue_dir, s->env.ext_write ? s->ext_dir : s->root};
 
     for (size_t i = 0; i < sizeof dirs / sizeof *dirs; i++) {
         int rc = dir_make(dirs[i]);
         if (rc)
             return fault_errno(f, -rc, "make directory %s", dirs[i]);
     }
+    s->env.ext_root = access(s->ext_dir, F_OK) == 0 ? s->ext_dir : NULL;
     return 0;
 }
 
@@ -288,6 +299,8 @@ static void kill_queue(void *arg, struct store_queue *q)
     atomic_store(&q->loaded, true);
     atomic_store(&q->min, queue_max(q));
     q->tail = NULL;
+    if (q->ext)
+        queue_ext_leave(q->ext);
     pthread_mutex_unlock(&s->append_lock);
     pthread_mutex_unlock(&s->env.grow_lock);
     pthread_mutex_unlock(&s->env.load_lock);

@@ -42,6 +42,8 @@ struct store_conf {
     const char *commit_log_read_only;    /* readOnlyCommitLogStorePaths: files are read there, and expire, but none is made */
     int64_t commit_log_file_size;        /* mappedFileSizeCommitLog, 1 GiB */
     int64_t consume_queue_file_size;     /* mappedFileSizeConsumeQueue, rounded up to a multiple of 20 here */
+    bool queue_ext;                      /* enableConsumeQueueExt: queues get an extension (queue_ext.h); one that is there is read anyhow */
+    int64_t queue_ext_file_size;         /* mappedFileSizeConsumeQueueExt, 48 MiB */
     int32_t max_message_size;            /* body, maxMessageSize */
     bool sync_flush;                     /* flushDiskType=SYNC_FLUSH: what nobody waits for is synced every 10 ms too */
     int32_t flush_interval_ms;           /* flushIntervalCommitLog */
@@ -183,7 +185,7 @@ bool store_far(struct store *s, int64_t physical_offset);
 struct store_entry {
     int64_t physical_offset;
     uint32_t size;
-    int64_t tags_code;
+    int64_t tags_code;                   /* of the message, wherever the store keeps it */
 };
 int store_entry(struct store *s, struct store_queue *q, int64_t offset, struct store_entry *out);
 

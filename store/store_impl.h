@@ -20,7 +20,7 @@ enum writes {
 
 struct store {
     struct store_conf conf;
-    char *root, *log_paths, *queue_dir, *checkpoint_path, *abort_path;
+    char *root, *log_paths, *queue_dir, *ext_dir, *checkpoint_path, *abort_path;
     int lock_fd;
     int64_t boot_time;
     struct commit_log log;

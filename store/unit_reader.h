@@ -22,6 +22,9 @@ int reader_unit(struct unit_reader *r, int64_t offset, struct store_entry *e);
 /* The first offset in [lo, hi) whose unit `holds` does not accept; units that it accepts come first. -errno below 0. */
 int64_t reader_first_not(struct unit_reader *r, int64_t lo, int64_t hi,
                          bool (*holds)(const struct store_entry *e, int64_t arg), int64_t arg);
+#define READER_UNITS_MAX 512
+/* The last units of [first, end), which is not empty: as many as one file has and fit. How many, or -errno. */
+int reader_units_before(struct unit_reader *r, int64_t first, int64_t end, struct store_entry out[READER_UNITS_MAX]);
 /* The first unit in [first, max) whose record the log still has; max when none; -errno below 0. */
 int64_t queue_find_min(struct unit_reader *r, int64_t first, int64_t max, int64_t log_min);
 /* Makes the units in [from, last] that were not written, and stand between written ones, again from the

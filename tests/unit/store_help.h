@@ -29,6 +29,7 @@ __attribute__((unused)) static struct store_conf test_conf(void)
         .commit_log_file_size = 65536, .consume_queue_file_size = 4000, .max_message_size = 60000,
         .check_crc_on_recover = true, .hot_bytes = 1 << 30,
         .delay_ms = {0, 1000, 5000, 10000}, .n_delay = 3,
+        .queue_ext = getenv("MQ_TEST_EXT") != NULL, .queue_ext_file_size = 2004,
     };
     char *dir = dirs[n++ % 64];
 
