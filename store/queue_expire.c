@@ -148,7 +148,7 @@ int queues_expire(struct store *s, int32_t pause_ms, int *files)
 {
     struct store_queue **all;
     size_t n;
-    int rc = queue_table_list(&s->queues, &all, &n);
+    int rc = queue_table_list(&s->queues, &s->env, &all, &n);
 
     if (rc)
         return rc;
@@ -180,7 +180,7 @@ int store_clean_queues(struct store *s, bool (*keep)(void *arg, struct str topic
     int rc;
 
     *queues = 0;
-    if ((rc = queue_table_list(&s->queues, &all, &n)))
+    if ((rc = queue_table_list(&s->queues, &s->env, &all, &n)))
         return rc;
     pthread_mutex_lock(&s->retention.queue_files);
     for (size_t i = 0; i < n; i++) {
@@ -203,7 +203,7 @@ int store_clean_unused(struct store *s, bool (*keep)(void *arg, struct str topic
     int rc;
 
     *topics = 0;
-    if ((rc = queue_table_list(&s->queues, &all, &n)))
+    if ((rc = queue_table_list(&s->queues, &s->env, &all, &n)))
         return rc;
     pthread_mutex_lock(&s->retention.queue_files);
     for (size_t i = 0; i < n; i++) {

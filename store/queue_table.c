@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +20,7 @@ int queue_table_init(struct queue_table *t)
     t->n_buckets = 64;
     t->buckets = calloc(t->n_buckets, sizeof *t->buckets);
     pthread_rwlock_init(&t->lock, NULL);
+    pthread_mutex_init(&t->walk_lock, NULL);
     return t->buckets ? 0 : -ENOMEM;
 }
 
@@ -40,6 +42,7 @@ void queue_table_free(struct queue_table *t)
     free_chain(t->retired);
     free(t->buckets);
     pthread_rwlock_destroy(&t->lock);
+    pthread_mutex_destroy(&t->walk_lock);
     memset(t, 0, sizeof *t);
 }
 
@@ -103,38 +106,72 @@ static bool can_be_directory(struct str topic)
            !str_is(topic, ".") && !str_is(topic, "..");
 }
 
-struct store_queue *queue_table_find(struct queue_table *t, struct str topic, int32_t id)
+/* Under the lock (exclusive): finds or makes. */
+static struct store_queue *lookup_or_insert(struct queue_table *t, const struct queue_env *env, struct str topic,
+                                            int32_t id)
+{
+    uint32_t hash = hash_of(topic, id);
+    struct store_queue *q = lookup(t, topic, id, hash);
+
+    return q ? q : insert(t, env, topic, id, hash);
+}
+
+struct store_queue *queue_table_get(struct queue_table *t, const struct queue_env *env, struct str topic, int32_t id)
 {
     struct store_queue *q;
 
     pthread_rwlock_rdlock(&t->lock);
     q = lookup(t, topic, id, hash_of(topic, id));
     pthread_rwlock_unlock(&t->lock);
-    return q;
-}
-
-struct store_queue *queue_table_get(struct queue_table *t, const struct queue_env *env, struct str topic, int32_t id)
-{
-    struct store_queue *q = queue_table_find(t, topic, id);
-    uint32_t hash = hash_of(topic, id);
-
     if (q || !can_be_directory(topic) || id < 0)
         return q;
     pthread_rwlock_wrlock(&t->lock);
-    q = lookup(t, topic, id, hash);
-    if (!q)
-        q = insert(t, env, topic, id, hash);
+    q = lookup_or_insert(t, env, topic, id);
     pthread_rwlock_unlock(&t->lock);
     return q;
 }
 
-void queue_table_each(struct queue_table *t, void (*each)(void *arg, struct store_queue *q), void *arg)
+static bool is_on_disk(const struct queue_env *env, struct str topic, int32_t id)
+{
+    char dir[4096];
+    struct stat st;
+    int n = snprintf(dir, sizeof dir, "%s/%.*s/%" PRId32, env->root, STR_ARG(topic), id);
+
+    return n > 0 && (size_t)n < sizeof dir && stat(dir, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+struct store_queue *queue_table_find(struct queue_table *t, const struct queue_env *env, struct str topic, int32_t id)
+{
+    struct store_queue *q;
+
+    pthread_rwlock_rdlock(&t->lock);
+    q = lookup(t, topic, id, hash_of(topic, id));
+    pthread_rwlock_unlock(&t->lock);
+    if (q || atomic_load(&t->complete) || !can_be_directory(topic) || id < 0)
+        return q;
+    pthread_rwlock_wrlock(&t->lock);         /* the look at the disk too: its topic may be on its way out */
+    if (is_on_disk(env, topic, id))
+        q = lookup_or_insert(t, env, topic, id);
+    pthread_rwlock_unlock(&t->lock);
+    return q;
+}
+
+void queue_table_known(struct queue_table *t, void (*each)(void *arg, struct store_queue *q), void *arg)
 {
     pthread_rwlock_rdlock(&t->lock);
     for (size_t i = 0; i < t->n_buckets; i++)
         for (struct store_queue *q = t->buckets[i]; q; q = q->next)
             each(arg, q);
     pthread_rwlock_unlock(&t->lock);
+}
+
+int queue_table_each(struct queue_table *t, const struct queue_env *env,
+                     void (*each)(void *arg, struct store_queue *q), void *arg)
+{
+    int rc = queue_table_complete(t, env);
+
+    queue_table_known(t, each, arg);
+    return rc;
 }
 
 /* ---- names on disk ---- */
@@ -147,13 +184,13 @@ static int queue_id_of(const char *name, int32_t *id)
 }
 
 /* The names that one getdents64 gave. */
-static int take_names(struct queue_table *t, const struct queue_env *env, const char *topic, const char *p, ssize_t n)
+static int take_names(struct queue_table *t, const struct queue_env *env, struct str topic, const char *p, ssize_t n)
 {
     while (n > 0) {
         const struct dirent64 *e = (const void *)p;
         int32_t id;
 
-        if (queue_id_of(e->d_name, &id) == 0 && !queue_table_get(t, env, str_of(topic), id))
+        if (queue_id_of(e->d_name, &id) == 0 && !lookup_or_insert(t, env, topic, id))
             return -ENOMEM;
         p += e->d_reclen;
         n -= e->d_reclen;
@@ -161,15 +198,16 @@ static int take_names(struct queue_table *t, const struct queue_env *env, const 
     return 0;
 }
 
-/* By the system calls themselves: a hundred thousand opendir would be most of the start's time. */
-static int load_topic(struct queue_table *t, const struct queue_env *env, int root, const char *topic)
+/* Takes up the queues of one topic, under the lock (exclusive): a topic that is removed does not come back. By the system
+ * calls themselves: a hundred thousand opendir take longer than the rest of the walk. */
+static int take_topic(struct queue_table *t, const struct queue_env *env, int root, const char *path, struct str topic)
 {
     _Alignas(struct dirent64) char names[8192];
-    int fd = openat(root, topic, O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc = 0;
+    int fd = openat(root, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc = 0;
     ssize_t n = 0;
 
     if (fd < 0)
-        return errno == ENOTDIR ? 0 : -errno;
+        return errno == ENOTDIR || errno == ENOENT ? 0 : -errno;
     while (!rc && (n = getdents64(fd, names, sizeof names)) > 0)
         rc = take_names(t, env, topic, names, n);
     if (!rc && n < 0)
@@ -178,23 +216,56 @@ static int load_topic(struct queue_table *t, const struct queue_env *env, int ro
     return rc;
 }
 
-int queue_table_load(struct queue_table *t, const struct queue_env *env, struct fault *f)
+/* Goes through the topics on disk until all are taken up, or one queue is when that is enough. */
+static int walk(struct queue_table *t, const struct queue_env *env, bool one_is_enough)
 {
     DIR *d = opendir(env->root);
     struct dirent *e;
     int rc = 0;
 
     if (!d)
-        return fault_errno(f, errno, "open directory %s", env->root);
-    while (!rc && (errno = 0, e = readdir(d))) {
-        if (can_be_directory(str_of(e->d_name)))
-            rc = load_topic(t, env, dirfd(d), e->d_name);
+        return -errno;
+    while (!rc && !(one_is_enough && t->n) && (errno = 0, e = readdir(d))) {
+        struct str topic = str_of(e->d_name);
+        if (can_be_directory(topic)) {
+            pthread_rwlock_wrlock(&t->lock);
+            rc = take_topic(t, env, dirfd(d), e->d_name, topic);
+            pthread_rwlock_unlock(&t->lock);
+        }
         errno = 0;
     }
     if (!rc)
         rc = -errno;
     closedir(d);
-    return rc ? fault_errno(f, -rc, "read the consume queues of %s", env->root) : 0;
+    return rc;
+}
+
+int queue_table_complete(struct queue_table *t, const struct queue_env *env)
+{
+    int rc = 0;
+
+    if (atomic_load(&t->complete))
+        return 0;
+    pthread_mutex_lock(&t->walk_lock);
+    if (!atomic_load(&t->complete)) {
+        rc = walk(t, env, false);
+        if (rc)
+            log_error("read the consume queues of %s: %s", env->root, strerror(-rc));
+        else
+            atomic_store(&t->complete, true);
+    }
+    pthread_mutex_unlock(&t->walk_lock);
+    return rc;
+}
+
+int queue_table_any(struct queue_table *t, const struct queue_env *env)
+{
+    int rc;
+
+    pthread_mutex_lock(&t->walk_lock);
+    rc = walk(t, env, true);
+    pthread_mutex_unlock(&t->walk_lock);
+    return rc ? rc : t->n > 0;
 }
 
 /* ---- removal ---- */
@@ -246,9 +317,13 @@ static int remove_queue(struct queue_table *t, const struct queue_env *env, stru
     return remove_files(env, q);
 }
 
-int queue_table_list(struct queue_table *t, struct store_queue ***all, size_t *n)
+int queue_table_list(struct queue_table *t, const struct queue_env *env, struct store_queue ***all, size_t *n)
 {
+    int rc = queue_table_complete(t, env);
+
     *n = 0;
+    if (rc)
+        return rc;
     pthread_rwlock_rdlock(&t->lock);
     *all = malloc((t->n + 1) * sizeof **all);
     for (size_t i = 0; *all && i < t->n_buckets; i++)
@@ -297,6 +372,8 @@ int queue_table_remove(struct queue_table *t, const struct queue_env *env, struc
     if (!can_be_directory(topic))
         return -EINVAL;
     pthread_rwlock_wrlock(&t->lock);
+    if (!atomic_load(&t->complete))
+        rc = take_topic(t, env, AT_FDCWD, dir, topic);
     for (size_t i = 0; i < t->n_buckets; i++) {
         struct store_queue **at = &t->buckets[i];
         while (*at) {

@@ -3,9 +3,9 @@
  * After a clean stop the checkpoint names the end; when nothing but zeros follows
  * it, nothing else is read. Else the log is read record by record, from the file
  * that the checkpoint allows, to the first one that is not whole; each record's
- * unit is compared with its queue and written where it is missing or differs. A
- * queue that misses units from before that file is emptied and filled again from
- * the log's first file. Source of the rules: Apache CommitLog.recoverNormally,
+ * unit is compared with its queue and written where it is missing or differs. Only
+ * the queues that these records name are opened. A queue that misses units from
+ * before that file is emptied and filled again from the log's first file. Source of the rules: Apache CommitLog.recoverNormally,
  * recoverAbnormally, ConsumeQueue.recover and truncateDirtyLogicFiles (5.5.0). */
 #include <errno.h>
 #include <inttypes.h>
@@ -28,6 +28,7 @@ struct scan {
     int64_t from, end;           /* where it began; past the last whole record */
     int64_t last_time;           /* store time of the last record; at first what the checkpoint says */
     int64_t seen_time;           /* the same of what was read; 0: nothing */
+    int64_t known_before;        /* records stored before this time are in their queues: not looked up there */
     bool only_rebuild;           /* second pass: only queues that are to be filled again */
     bool found_rebuild;          /* first pass: there are such queues */
     int64_t records, units_written, units_corrected;
@@ -318,7 +319,7 @@ static int read_records(void *arg)
                 return at == -ENOENT ? 0 : (int)at;
             continue;
         }
-        if ((rc = dispatch(c, &m)))
+        if (m.store_timestamp >= c->known_before && (rc = dispatch(c, &m)))
             return rc;
         c->records++;
         c->last_time = c->seen_time = m.store_timestamp;
@@ -371,53 +372,60 @@ static int scan_log(struct scan *c, int64_t from)
 
 /* ---- where to begin ---- */
 
-struct first_of {
+struct record_look {
     const struct mapped_file *file;
-    int64_t time;                /* store time of its first record */
+    int64_t at;
+    int64_t time;                /* its store time */
 };
 
-static int read_first(void *arg)
+static int look_at_record(void *arg)
 {
-    struct first_of *r = arg;
+    struct record_look *r = arg;
+    int64_t in_file = r->at - r->file->base;
     struct message m;
-    bool is = message_record_get(r->file->map, (size_t)r->file->size, false, &m) == 0 &&
-              m.physical_offset == r->file->base;
+    bool is = message_record_get(r->file->map + in_file, (size_t)(r->file->size - in_file), false, &m) == 0 &&
+              m.physical_offset == r->at;
 
     r->time = m.store_timestamp;
     return is;
 }
 
-/* Does the file that holds offset begin with a record? 1 and its time, 0, or -errno. */
-static int first_record(struct scan *c, int64_t offset, int64_t *time)
+/* Does a record begin there? 1 and its time, 0, or -errno. */
+static int record_at(struct scan *c, int64_t at, int64_t *time)
 {
     struct commit_log *l = &c->s->log;
-    struct first_of r = {0};
+    struct record_look r = {.at = at};
     struct mapped_file *file;
-    int rc = file_list_find(&l->files, l->dir, offset, &file);
+    int rc = file_list_find(&l->files, l->dir, at, &file);
 
     if (rc)
         return rc == -ENOENT ? 0 : rc;
     r.file = file;
-    if ((rc = bus_guarded(read_first, &r)) == -EIO)
+    if ((rc = bus_guarded(look_at_record, &r)) == -EIO)
         bus_why(c->why, sizeof c->why);
     mapped_file_unref(file);
     *time = r.time;
     return rc;
 }
 
-/* After a crash: the newest file that began before everything the checkpoint vouches for. Or -errno. */
-static int64_t start_after_crash(struct scan *c, int64_t first, int64_t end)
+/* What was stored before this time is surely in log and queues on the disk. */
+static int64_t vouched_time(const struct checkpoint *k)
+{
+    return (k->log_time < k->queue_time ? k->log_time : k->queue_time) - 3000;
+}
+
+/* The newest file, at or before `most`, that began before everything the checkpoint vouches for. Or -errno. */
+static int64_t start_by_time(struct scan *c, int64_t first, int64_t end, int64_t most)
 {
     struct store *s = c->s;
-    const struct checkpoint *k = &s->checkpoint;
-    int64_t time = (k->log_time < k->queue_time ? k->log_time : k->queue_time) - 3000;
+    int64_t time = vouched_time(&s->checkpoint);
 
     for (int64_t base = end - s->log.file_size; base > first; base -= s->log.file_size) {
         int64_t began;
-        int rc = first_record(c, base, &began);
+        int rc = base <= most ? record_at(c, base, &began) : 0;
         if (rc < 0)
             return rc;
-        if (rc && began > 0 && began <= time && (k->queue_offset == 0 || base <= k->queue_offset))
+        if (rc && began > 0 && began <= time)
             return base;
     }
     return first;
@@ -440,37 +448,16 @@ static bool is_clean_end(struct store *s, int64_t at, int64_t first, int64_t end
     return is;
 }
 
-struct newest {
-    struct store *s;
-    int64_t offset;              /* of the newest record that a queue names */
-};
-
-static void look_newest(void *arg, struct store_queue *q)
+/* After a clean stop whose checkpoint does not name the end (Apache's before 5.5.0 name none, and leave ours as it was):
+ * only the end is looked for. The queues are compared with what is younger than the checkpoint vouches for; to look
+ * at all of them would take minutes where there are a million. Or -errno. */
+static int64_t start_after_stop(struct scan *c, int64_t first, int64_t end)
 {
-    struct newest *n = arg;
-    struct store_entry e;
+    int64_t at = c->s->checkpoint.queue_offset, base = start_by_time(c, first, end, end), time;
+    int rc = base >= 0 && at > base ? record_at(c, at, &time) : 0;
 
-    if (queue_load(&n->s->env, q) || queue_max(q) == queue_min(q))
-        return;
-    queue_maps_trim(&n->s->maps, &n->s->append_lock);
-    if (queue_unit_at(&n->s->env, q, queue_max(q) - 1, &e) == 0 && !unit_is_blank(&e) && e.physical_offset > n->offset)
-        n->offset = e.physical_offset;
-}
-
-/* After a clean stop whose checkpoint does not say enough (Apache 4.x leaves no place): as Apache, the
- * file of the newest record that any queue names, or one before it that begins with a record. Or -errno. */
-static int64_t start_by_queues(struct scan *c, int64_t first)
-{
-    struct store *s = c->s;
-    struct newest n = {s, -1};
-    int64_t base, time;
-    int rc = 0;
-
-    queue_table_each(&s->queues, look_newest, &n);
-    base = n.offset < 0 ? first : n.offset - n.offset % s->log.file_size;
-    while (base > first && (rc = first_record(c, base, &time)) == 0)
-        base -= s->log.file_size;
-    return rc < 0 ? rc : base < first ? first : base;
+    c->known_before = vouched_time(&c->s->checkpoint);
+    return rc < 0 ? rc : rc ? at : base;
 }
 
 /* ---- the whole ---- */
@@ -528,9 +515,9 @@ static int rebuild(struct store *s, int64_t first, struct scan *c)
     struct emptying emptying = {.s = s};
     int rc;
 
-    queue_table_each(&s->queues, empty_for_rebuild, &emptying);
+    queue_table_known(&s->queues, empty_for_rebuild, &emptying);
     rc = emptying.rc ? emptying.rc : scan_log(&again, first);
-    queue_table_each(&s->queues, rebuild_done, NULL);
+    queue_table_known(&s->queues, rebuild_done, NULL);
     c->units_written += again.units_written;
     memcpy(c->why, again.why, sizeof c->why);
     return rc;
@@ -558,7 +545,7 @@ static int finish(struct store *s, struct scan *c, struct fault *f)
     if (rc)
         return rc;
     s->env.log_end = c->end;
-    queue_table_each(&s->queues, settle, &settling);
+    queue_table_known(&s->queues, settle, &settling);
     if (settling.rc)
         return settling.rc;
     s->env.after_crash = false;
@@ -595,22 +582,27 @@ int recover(struct store *s, bool after_crash, struct fault *f)
     struct scan c = {.s = s, .last_time = s->checkpoint.log_time};
     struct emptying emptying = {.s = s};
     int64_t first, end, at = s->checkpoint.queue_offset;
-    int rc;
+    int rc = queue_table_any(&s->queues, &s->env);
+    bool any = rc > 0;
 
+    if (rc < 0)
+        return fault_errno(f, -rc, "read the consume queues in %s", s->queue_dir);
     file_list_range(&s->log.files, &first, &end);
     atomic_store(&s->log.max, end);          /* while reading, all of it may be looked at */
     s->env.log_end = INT64_MAX;
     s->env.after_crash = after_crash;
     if (end == 0) {
-        queue_table_each(&s->queues, drop_queue, &emptying);
-        return emptying.rc ? fault_errno(f, -emptying.rc, "empty the consume queues in %s", s->queue_dir) : finish(s, &c, f);
+        rc = queue_table_each(&s->queues, &s->env, drop_queue, &emptying);
+        rc = rc ? rc : emptying.rc;
+        return rc ? fault_errno(f, -rc, "empty the consume queues in %s", s->queue_dir) : finish(s, &c, f);
     }
-    if (!after_crash && s->queues.n > 0 && is_clean_end(s, at, first, end)) {
+    if (!after_crash && any && is_clean_end(s, at, first, end)) {
         c.from = c.end = at;
         return finish(s, &c, f);
     }
-    at = after_crash ? start_after_crash(&c, first, end) : start_by_queues(&c, first);
-    if (s->queues.n == 0)
+    if (any)
+        at = after_crash ? start_by_time(&c, first, end, at > 0 ? at : end) : start_after_stop(&c, first, end);
+    else
         at = first;
     if (at < 0)
         return cannot_read(&c, (int)at, f);

@@ -171,7 +171,6 @@ static int load(struct store *s, struct fault *f)
         log_warn("store %s: the last run did not end cleanly: recovering", s->root);
     if ((rc = checkpoint_read(s->checkpoint_path, &s->checkpoint, f)) ||
         (rc = commit_log_open(&s->log, s->log_paths, s->conf.commit_log_read_only, s->conf.commit_log_file_size, f)) ||
-        (rc = queue_table_load(&s->queues, &s->env, f)) ||
         (rc = recover(s, after_crash || s->log.files.was_cut, f)) ||
         (rc = index_open(s, after_crash || s->log.files.was_cut, f)))
         return rc;
@@ -267,7 +266,7 @@ struct store_queue *store_queue(struct store *s, struct str topic, int32_t queue
 
 struct store_queue *store_queue_find(struct store *s, struct str topic, int32_t queue_id)
 {
-    return queue_table_find(&s->queues, topic, queue_id);
+    return queue_table_find(&s->queues, &s->env, topic, queue_id);
 }
 
 struct each {
@@ -282,9 +281,9 @@ static void each_queue(void *arg, struct store_queue *q)
     e->fn(e->arg, queue_topic(q), q->id);
 }
 
-void store_each_queue(struct store *s, void (*each)(void *arg, struct str topic, int32_t queue_id), void *arg)
+int store_each_queue(struct store *s, void (*each)(void *arg, struct str topic, int32_t queue_id), void *arg)
 {
-    queue_table_each(&s->queues, each_queue, &(struct each){each, arg});
+    return queue_table_each(&s->queues, &s->env, each_queue, &(struct each){each, arg});
 }
 
 /* From now on no append reaches the queue's files, and nobody makes any. */

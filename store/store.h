@@ -78,11 +78,13 @@ int store_close(struct store *s);
  * memory, for a number below 0, and for a topic that cannot be a directory's name. Any thread. What a queue's files
  * hold is looked up when it is first used: that call reads a few blocks of the disk. */
 struct store_queue *store_queue(struct store *s, struct str topic, int32_t queue_id);
-/* The same, but NULL when it neither exists in memory nor on disk. */
+/* The same, but NULL when it neither exists in memory nor on disk. May look at a directory's name on disk. */
 struct store_queue *store_queue_find(struct store *s, struct str topic, int32_t queue_id);
-/* Calls each(arg, topic, queue_id) for every queue that exists; any thread; not while holding locks that an append
- * may need. each may use handles, but neither make, find nor delete queues. */
-void store_each_queue(struct store *s, void (*each)(void *arg, struct str topic, int32_t queue_id), void *arg);
+/* Calls each(arg, topic, queue_id) for every queue that exists; any thread that may wait for the disk: the first call
+ * reads the names of all queues (100,000 directories take a second or two, from a cold disk more). Not while holding
+ * locks that an append may need. each may use handles, but neither make, find nor delete queues. 0, or -errno when the
+ * names could not all be read; then it was called for those that are known. */
+int store_each_queue(struct store *s, void (*each)(void *arg, struct str topic, int32_t queue_id), void *arg);
 /* Removes the topic's consume queues: files now, the handles' memory (some 250 bytes a queue) with store_close, so
  * that a thread still reading with one is safe. The messages stay in the log until they expire. 0 or -errno;
  * -EINVAL for what cannot be a topic's name. Waits for the disk. */
