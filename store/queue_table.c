@@ -364,6 +364,15 @@ static int remove_topic_dir(const char *root, struct str topic)
     return rmdir(dir) < 0 && errno != ENOENT ? -errno : 0;
 }
 
+/* The queues of a topic that nobody named, under the lock (exclusive). */
+static int take_names_of(struct queue_table *t, const struct queue_env *env, struct str topic)
+{
+    char dir[4096];
+    int n = snprintf(dir, sizeof dir, "%s/%.*s", env->root, STR_ARG(topic));
+
+    return n < 0 || (size_t)n >= sizeof dir ? -EINVAL : take_topic(t, env, AT_FDCWD, dir, topic);
+}
+
 int queue_table_remove(struct queue_table *t, const struct queue_env *env, struct str topic,
                        void (*before)(void *arg, struct store_queue *q), void *arg)
 {
@@ -373,7 +382,7 @@ int queue_table_remove(struct queue_table *t, const struct queue_env *env, struc
         return -EINVAL;
     pthread_rwlock_wrlock(&t->lock);
     if (!atomic_load(&t->complete))
-        rc = take_topic(t, env, AT_FDCWD, dir, topic);
+        rc = take_names_of(t, env, topic);
     for (size_t i = 0; i < t->n_buckets; i++) {
         struct store_queue **at = &t->buckets[i];
         while (*at) {
