@@ -6,16 +6,17 @@ use strict;
 use warnings;
 use FindBin;
 use lib "$FindBin::Bin/../lib";
+use Disk;
 use File::Temp qw(tempdir);
 use IPC::Open2;
 use Mqfs;
 use Test::More;
-use Time::HiRes qw(sleep time);
+use Time::HiRes qw(time);
 
+Disk::alone();
 my $owner = $$;
 my $disk = tempdir('mqfs-eio-XXXXXX', TMPDIR => 1);
 my ($m, $powerfs, $from, $to);
-my $ended = 0;
 
 sub power {
     my ($line, $want) = @_;
@@ -38,6 +39,7 @@ END {
     }
 }
 
+Disk::can_mount_tree() or plan skip_all => '/dev/fuse cannot be opened by this user: no file system that fails on command';
 -x Mqfs::build() . '/tests/fault/powerfs' or plan skip_all => 'there is no powerfs: make fault-programs';
 $powerfs = open2($from, $to, Mqfs::build() . '/tests/fault/powerfs', $disk);
 $to->autoflush(1);
@@ -45,59 +47,7 @@ power('mount', 'mounted') or plan skip_all => 'no FUSE file system can be mounte
 
 $m = Mqfs->start({}, storePathRootDir => "$disk/store", autoCreateSubscriptionGroup => 'true', flushDiskType => 'SYNC_FLUSH',
     syncFlushTimeout => 2000, flushConsumerOffsetInterval => 100, maxHashSlotNum => 1000, maxIndexNum => 20000);
-is(put_topic('TopicA')->{code}, 0, 'a topic');
-is(rpc($m->{port}, 200, {}, '{"groupName":"g1"}')->{code}, 0, 'a group');
-
-sub put_topic {
-    return rpc($m->{port}, 17, {topic => shift, defaultTopic => 'TBW102', readQueueNums => 1, writeQueueNums => 1, perm => 6,
-        topicFilterType => 'SINGLE_TAG', topicSysFlag => 0, order => 'false'});
-}
-
-my ($n, @acked) = (0);
-sub try_send {
-    my ($wire) = @_;
-    my $body = "message $n " . 'x' x 4000;
-    my $r = send_message($wire, 'TopicA', 0, $body, KEYS => "key$n");
-    $n++;
-    $acked[$r->{ext}{queueOffset}] = $body if $r->{code} == 0;
-    return $r;
-}
-
-# Every acknowledged message is there and right. What was refused (or not confirmed in time) may be there too, or not.
-sub check_reads {
-    my ($what) = @_;
-    my $wire = wire($m->{port});
-    my ($at, $wrong, $end) = (0, 0, scalar @acked);
-    while ($at < $end) {
-        my $r = pull_messages($wire, 'g1', 'TopicA', 0, $at);
-        if ($r->{code} != 0) { diag("pull at $at: $r->{code} $r->{remark}"); last }
-        for (my $p = 0; $p < length $r->{body}; $at++) {
-            my ($size) = unpack 'N', substr $r->{body}, $p, 4;
-            my ($length) = unpack 'N', substr $r->{body}, $p + 84, 4;
-            $wrong++ if defined $acked[$at] && substr($r->{body}, $p + 88, $length) ne $acked[$at];
-            $p += $size;
-        }
-    }
-    ok($at >= $end && $wrong == 0, "$what: all $end messages are read, $wrong wrong") or diag("$at read");
-}
-
-sub check_goes_on {
-    my ($what) = @_;
-    my $wire = wire($m->{port});
-    is(slurp("$m->{mnt}/TopicA/perm"), "6\n", "$what: the mount goes on");
-    is($wire->call(15, {consumerGroup => 'g1', topic => 'TopicA', queueId => 0, commitOffset => 7})->{code}, 0,
-        "$what: a consumer commits");
-    is($wire->call(14, {consumerGroup => 'g1', topic => 'TopicA', queueId => 0})->{ext}{offset}, 7, "$what: and reads it back");
-    ok(!$m->ended, "$what: the broker lives");
-}
-
-sub check_resumes {
-    my ($what) = @_;
-    my $wire = wire($m->{port});
-    my $began = time;
-    my $sent = eval { await('an accepted message', 30, sub { try_send($wire)->{code} == 0 }) };
-    ok($sent, sprintf "%s: writing resumes by itself, after %.1f s", $what, time - $began) or diag(slurp($m->{log}));
-}
+my $d = Disk->new($m);
 
 sub forget_pages {
     system "sync -f '$disk' 2>/dev/null";
@@ -112,9 +62,8 @@ sub cat_errno {
 }
 
 my $wire = wire($m->{port});
-is(scalar(grep { try_send($wire)->{code} == 0 } 1 .. 600), 600, '600 messages, in three files of the log');
-await('the index', 10, sub { rpc($m->{port}, 12, {topic => 'TopicA', key => 'key599', maxNum => 1, beginTimestamp => 0,
-    endTimestamp => 4e12})->{code} == 0 });
+is($d->send_some(600), 600, '600 messages, in three files of the log');
+await('the index', 10, sub { $d->has_key('key599')->{code} == 0 });
 
 # ---- the log cannot be read ----
 my $disk_says = qr/disk did not give|cannot be read|Input\/output error|could not be had/;
@@ -128,63 +77,62 @@ $r = $wire->call(29, {topic => 'TopicA', queueId => 0, timestamp => int(time * 1
 ok($r->{code} == 1 && $r->{remark} =~ $disk_says, 'a search by time: the same') or diag("$r->{code} $r->{remark}");
 $r = $wire->call(33, {offset => 0});
 ok($r->{code} == 1 && $r->{remark} =~ $disk_says, 'a message by its place: the same') or diag("$r->{code} $r->{remark}");
-$r = $wire->call(12, {topic => 'TopicA', key => 'key5', maxNum => 1, beginTimestamp => 0, endTimestamp => 4e12});
+$r = $d->has_key('key5');
 ok($r->{code} == 1 && $r->{remark} =~ $disk_says, 'a query by key: the same') or diag("$r->{code} $r->{remark}");
 is(cat_errno(sprintf '%s/TopicA/0/messages/%020d', $m->{mnt}, 5), 'EIO', 'a message in the tree: EIO');
 is(cat_errno(sprintf '%s/TopicA/0/messages/%020d.json', $m->{mnt}, 5), 'EIO', 'and as JSON');
 is(slurp("$m->{mnt}/TopicA/0/offset"), "600\n", 'the queue\'s end is known');
-$r = try_send($wire);
+$r = $d->send($wire);
 ok($r->{code} == 14 && $r->{remark} =~ /page of .*commitlog.* could not be had/, 'a send: SERVICE_NOT_AVAILABLE, naming the file')
     or diag("$r->{code} $r->{remark}");
-check_goes_on('the log cannot be read');
+$d->goes_on('the log cannot be read');
 power('fail none', 'fail');
-check_resumes('the log can be read again');
-check_reads('the log can be read again');
+$d->resumes('the log can be read again');
+$d->reads('the log can be read again');
 
 # ---- a queue cannot be read ----
 power('fail read 0', 'fail');
 forget_pages();
 $r = pull_messages($wire, 'g1', 'TopicA', 0, 100);
 ok($r->{code} == 1 && $r->{remark} =~ $disk_says, 'a queue that cannot be read: a pull says so') or diag("$r->{code} $r->{remark}");
-$r = try_send($wire);
+$r = $d->send($wire);
 ok($r->{code} == 14 && $r->{remark} =~ /page of .*consumequeue.* could not be had/, 'so does a send') or diag("$r->{code} $r->{remark}");
-check_goes_on('a queue cannot be read');
+$d->goes_on('a queue cannot be read');
 power('fail none', 'fail');
-check_resumes('the queue can be read again');
-check_reads('the queue can be read again');
+$d->resumes('the queue can be read again');
+$d->reads('the queue can be read again');
 
 # ---- the index cannot be read ----
 power('fail read index', 'fail');
 forget_pages();
-$r = $wire->call(12, {topic => 'TopicA', key => 'key5', maxNum => 1, beginTimestamp => 0, endTimestamp => 4e12});
+$r = $d->has_key('key5');
 ok($r->{code} == 1 && $r->{remark} =~ $disk_says, 'an index that cannot be read: a query says so') or diag("$r->{code} $r->{remark}");
 is(cat_errno("$m->{mnt}/index/files"), 'EIO', 'so does the tree');
-is(scalar(grep { try_send($wire)->{code} == 0 } 1 .. 5), 5, 'sends go on');
-check_goes_on('the index cannot be read');
+is($d->send_some(5), 5, 'sends go on');
+$d->goes_on('the index cannot be read');
 power('fail none', 'fail');
-my $key = 'key' . ($n - 1);
-ok(eval { await('the index', 10, sub { $wire->call(12, {topic => 'TopicA', key => $key, maxNum => 1, beginTimestamp => 0,
-    endTimestamp => 4e12})->{code} == 0 }) }, 'the indexer goes on by itself');
+my $key = 'key' . ($d->{n} - 1);
+ok(eval { await('the index', 10, sub { $d->has_key($key)->{code} == 0 }) }, 'the indexer goes on by itself');
 
 # ---- nothing can be written, nothing can be synced: what the disk holds is then unknown, so writes stay off ----
 for my $what ('write', 'sync') {
     power("fail $what", 'fail');
-    my $refused = eval { await('a refusal', 30, sub { my $r = try_send($wire); $r->{code} == 14 ? $r : undef }) };
-    ok($refused && $refused->{remark} =~ /until a restart|writes are off/, "$what: refused with SERVICE_NOT_AVAILABLE");
+    my $refused = $d->send_until_refused;
+    ok($refused->{code} == 14 && $refused->{remark} =~ /writes are off/, "$what: refused with SERVICE_NOT_AVAILABLE");
     like($refused->{remark}, qr/Input\/output error/, "$what: the remark says why");
-    $r = put_topic("Late-$what");
+    $r = $d->put_topic("Late-$what");
     isnt($r->{code}, 0, "$what: a topic that cannot be written is refused") or diag($r->{code});
-    isnt(rpc($m->{port}, 351, {topic => "Late-$what"})->{code}, 0, "$what: and is not there");
-    check_reads("$what fails");
-    check_goes_on("$what fails");
+    ok(!$d->has_topic("Late-$what"), "$what: and is not there");
+    $d->reads("$what fails");
+    $d->goes_on("$what fails");
     power('fail none', 'fail');
-    is(try_send($wire)->{code}, 14, "$what: writes stay off, though the disk works again");
-    is(put_topic("Late-$what")->{code}, 0, "$what: topics can be made again");
+    is($d->send($wire)->{code}, 14, "$what: writes stay off, though the disk works again");
+    is($d->put_topic("Late-$what")->{code}, 0, "$what: topics can be made again");
     $m->kill9;
     $m->again;
     $wire = wire($m->{port});
-    check_reads("after a restart");
-    check_resumes('after a restart');
+    $d->reads("after a restart");
+    $d->resumes('after a restart');
 }
 
 # ---- a start on a disk that cannot be read ----
@@ -203,15 +151,14 @@ for my $where (['commitlog', 'the log'], ['0', 'a queue']) {
     like($said, $disk_says, "$where->[1]: and says why") or diag($said);
     power('fail none', 'fail');
     $m->again;
-    check_reads("$where->[1] can be read again");
+    $d->reads("$where->[1] can be read again");
 }
 $m->kill9;
 power('fail read index', 'fail');
 forget_pages();
 $m->again;
-check_reads('the index cannot be read at start: it starts');
+$d->reads('the index cannot be read at start: it starts');
 power('fail none', 'fail');
-ok(eval { await('the index', 20, sub { rpc($m->{port}, 12, {topic => 'TopicA', key => $key, maxNum => 1, beginTimestamp => 0,
-    endTimestamp => 4e12})->{code} == 0 }) }, 'and makes it again');
+ok(eval { await('the index', 20, sub { $d->has_key($key)->{code} == 0 }) }, 'and makes it again');
 ok($m->stop, 'a clean stop');
 done_testing();
