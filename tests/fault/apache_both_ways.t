@@ -8,66 +8,23 @@ use warnings;
 use utf8;
 use FindBin;
 use lib "$FindBin::Bin/../lib";
+use Apache;
 use Compress::Zlib ();
-use Cwd qw(abs_path);
 use Digest::MD5 qw(md5);
 use Encode qw(encode_utf8);
-use File::Temp qw(tempdir);
 use JSON::PP;
 use Mqfs;
-use POSIX qw(WNOHANG);
 use Test::More;
 use Time::HiRes qw(sleep time);
 
 my $MESSAGES = $ENV{BOTH_WAYS} || ($ENV{MQ_SOAK} ? 100_000 : 4_000);
 my $QUEUES = 4;
-my $APACHE = abs_path("$FindBin::Bin/../clients/apache-broker");
-my $JARS = abs_path(($ENV{BUILD} || Mqfs::root() . '/build') . '/clients/jars-5.5.0');
--d ($JARS // '') or plan skip_all => 'run tests/clients/setup first';
+apache_is_here() or plan skip_all => 'run tests/clients/setup first';
 
 # What both must agree on.
 my %LAYOUT = (mappedFileSizeCommitLog => 4194304, mappedFileSizeConsumeQueue => 60000, maxHashSlotNum => 10000,
     maxIndexNum => 40000, messageDelayLevel => '1s 5s 25s', flushConsumerOffsetInterval => 200,
     flushDelayOffsetInterval => 200);
-
-# ---- Apache's broker ----
-
-my (%apaches, @dirs);
-my $owner = $$;
-
-sub apache_start {
-    my ($dir, $ns, $port, $log) = @_;
-    my $pid = fork // die "fork: $!";
-    if (!$pid) {
-        open STDIN,  '<',  '/dev/null';
-        open STDOUT, '>>', $log or POSIX::_exit(127);
-        open STDERR, '>&', \*STDOUT;
-        exec $APACHE, $dir, $ns, $port, map { "$_=$LAYOUT{$_}" } sort keys %LAYOUT or POSIX::_exit(127);
-    }
-    $apaches{$pid} = 1;
-    my $up = eval { await("Apache's broker", 90, sub {
-        waitpid($pid, WNOHANG) == $pid and delete $apaches{$pid}, die "it ended\n";
-        my $r = eval { rpc($port, 30, {topic => 'Mixed', queueId => 0}) } or return 0;
-        $r->{code} == 0 || $r->{code} == 17 || $r->{code} == 1;
-    }) };
-    $up or BAIL_OUT("Apache's broker does not start: $@" . slurp($log));
-    return $pid;
-}
-
-sub apache_end {
-    my ($pid, $signal) = @_;
-    kill $signal => $pid;
-    eval { await('its end', 60, sub { waitpid($pid, WNOHANG) == $pid }); 1 } or do { kill KILL => $pid; waitpid $pid, 0 };
-    delete $apaches{$pid};
-}
-
-END {
-    if ($$ == $owner) {
-        local ($?, $@, $!);
-        kill(KILL => $_), waitpid($_, 0) for keys %apaches;
-        system 'rm', '-rf', '--one-file-system', '--', @dirs if @dirs && !$ENV{MQ_KEEP};
-    }
-}
 
 # ---- messages: what number n is ----
 
@@ -308,10 +265,10 @@ sub await_written {
 
 # Apache's Java client on our broker: a push consumer from the first message on gets each once.
 sub java_consumer {
-    my ($ns, $want) = @_;
+    my ($dir, $ns, $want) = @_;
     my ($status, $out) = sh('exec timeout 120 java -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 '
         . '"-Duser.home=$3" -Drocketmq.client.logRoot="$3" -cp "$1/*" "$2" 127.0.0.1:"$4" Mixed java-group "$5"',
-        $JARS, "$FindBin::Bin/Drain.java", $dirs[-1], $ns, $want);
+        apache_jars(), "$FindBin::Bin/Drain.java", $dir, $ns, $want);
     like($out, qr/^got $want, distinct $want$/m, "the Java consumer gets each of $want once") or diag($out);
 }
 
@@ -319,14 +276,12 @@ sub java_consumer {
 
 sub both_ways {
     my ($signal, $how) = @_;
-    my $dir = tempdir('mqfs-both-XXXXXX', TMPDIR => 1);
-    push @dirs, $dir;
+    my $dir = apache_dir();
     my ($ns, $port) = free_ports(2);
     my (%known, $began);
-    my $log = "$dir/apache.log";
     my $n = $signal eq 'TERM' ? $MESSAGES : $MESSAGES / 2;
 
-    my $pid = apache_start($dir, $ns, $port, $log);
+    my $pid = apache_start($dir, $ns, $port, %LAYOUT);
     make_settings($port, 'apache');
     is(send_mixed(\%known, $port, $n), 0, "$how: Apache takes $n requests");
     await_late(\%known, $port);
@@ -346,7 +301,7 @@ sub both_ways {
     if ($signal eq 'TERM') {
         my $total = 0;
         $total += $_ for values %{$known{seen}};
-        java_consumer($m->{ns}, $total);
+        java_consumer($dir, $m->{ns}, $total);
     }
     make_settings($m->{port}, 'mqfs');
     is(send_mixed(\%known, $m->{port}, $n), 0, "$how: ours takes $n requests more");
@@ -356,7 +311,7 @@ sub both_ways {
     sleep 1;
     $signal eq 'KILL' ? $m->kill9 : ok($m->stop, "$how: ours stops cleanly");
 
-    $pid = apache_start($dir, $ns, $port, $log);
+    $pid = apache_start($dir, $ns, $port, %LAYOUT);
     await_late(\%known, $port);
     check_all(\%known, $port, "$how: Apache on our store");
     check_settings($port, "$how: Apache", 'apache', 'mqfs');

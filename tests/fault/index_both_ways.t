@@ -3,72 +3,17 @@
 # and what both make of the same log is the same, byte for byte (R-STORE-17, R-STORE-18, R-STORE-19, R-QRY-04).
 use strict;
 use warnings;
-use Cwd qw(abs_path);
-use File::Temp;
 use FindBin;
 use lib "$FindBin::Bin/../lib";
+use Apache;
 use Mqfs;
-use POSIX qw(WNOHANG);
 use Test::More;
 
-my $APACHE = abs_path("$FindBin::Bin/../clients/apache-broker");
--d (($ENV{BUILD} || Mqfs::root() . '/build') . '/clients/jars-5.5.0') or plan skip_all => 'run tests/clients/setup first';
+apache_is_here() or plan skip_all => 'run tests/clients/setup first';
 
 my %LAYOUT = (mappedFileSizeCommitLog => 4194304, mappedFileSizeConsumeQueue => 60000, maxHashSlotNum => 500,
     maxIndexNum => 2000);
-my $owner = $$;
-my (%apaches, @dirs);
-
-sub apache_start {
-    my ($dir, $ns, $port) = @_;
-    my $log = "$dir/apache.log";
-    my $pid = fork // die "fork: $!";
-    if (!$pid) {
-        open STDIN,  '<',  '/dev/null';
-        open STDOUT, '>>', $log or POSIX::_exit(127);
-        open STDERR, '>&', \*STDOUT;
-        exec $APACHE, $dir, $ns, $port, map { "$_=$LAYOUT{$_}" } sort keys %LAYOUT or POSIX::_exit(127);
-    }
-    $apaches{$pid} = 1;
-    my $up = eval { await("Apache's broker", 90, sub {
-        waitpid($pid, WNOHANG) == $pid and delete $apaches{$pid}, die "it ended\n";
-        my $r = eval { rpc($port, 30, {topic => 'TopicA', queueId => 0}) } or return 0;
-        $r->{code} == 0;
-    }) };
-    $up or BAIL_OUT("Apache's broker does not start: $@" . slurp($log));
-    return $pid;
-}
-
-sub apache_end {
-    my ($pid) = @_;
-    kill TERM => $pid;
-    eval { await('its end', 60, sub { waitpid($pid, WNOHANG) == $pid }); 1 } or do { kill KILL => $pid; waitpid $pid, 0 };
-    delete $apaches{$pid};
-}
-
-END {
-    if ($$ == $owner) {
-        local ($?, $@, $!);
-        kill(KILL => $_), waitpid($_, 0) for keys %apaches;
-        system 'rm', '-rf', '--one-file-system', '--', @dirs if @dirs && !$ENV{MQ_KEEP};
-    }
-}
-
-# Bodies found by a query, or the code.
-sub query {
-    my ($wire, $key, %more) = @_;
-    my $r = $wire->call(12, {topic => 'TopicA', key => $key, maxNum => 64, beginTimestamp => 0,
-        endTimestamp => '9223372036854775807', %more});
-    return "code $r->{code}" if $r->{code};
-    my ($p, @got) = 0;
-    while ($p < length $r->{body}) {
-        my ($size) = unpack 'N', substr $r->{body}, $p, 4;
-        my ($n) = unpack 'N', substr $r->{body}, $p + 84, 4;
-        push @got, substr $r->{body}, $p + 88, $n;
-        $p += $size;
-    }
-    return "@got";
-}
+sub query { my ($wire, $key, %more) = @_; return query_messages($wire, 'TopicA', $key, %more) }
 
 sub send_some {
     my ($wire, $from, $to) = @_;
@@ -104,12 +49,11 @@ ok($m->stop, 'ours stopped');
 my @ours = map { slurp($_) } sort glob "$m->{dir}/store/index/*";
 
 # The same log, indexed by Apache: after a crash with all else gone it reads it from the start.
-my $copy = File::Temp::tempdir('mqfs-index-XXXXXX', TMPDIR => 1);
-push @dirs, $copy;
+my $copy = apache_dir();
 system 'sh', '-c', 'cp -a --sparse=always "$1/store" "$2/store" && cd "$2/store" && rm -rf index consumequeue checkpoint && echo 1 > abort',
     'sh', $m->{dir}, $copy;
 my ($ns, $port) = free_ports(2);
-my $apache = apache_start($copy, $ns, $port);
+my $apache = apache_start($copy, $ns, $port, %LAYOUT);
 finds('Apache on our log', wire($port), 900);
 apache_end($apache);
 my @theirs = map { slurp($_) } sort glob "$copy/store/index/*";
@@ -118,10 +62,9 @@ is(scalar @theirs, scalar @ours, 'as many of Apache');
 ok($ours[$_] eq $theirs[$_], 'file ' . ($_ + 1) . ' is the same, byte for byte') for 0 .. $#ours;
 
 # Our store, read and written by Apache, then by ours again.
-my $beside = File::Temp::tempdir('mqfs-index-XXXXXX', TMPDIR => 1);      # for its configuration
-push @dirs, $beside;
+my $beside = apache_dir();                       # for its configuration
 symlink "$m->{dir}/store", "$beside/store" or die $!;
-$apache = apache_start($beside, $ns, $port);
+$apache = apache_start($beside, $ns, $port, %LAYOUT);
 finds('Apache in our index', wire($port), 900);
 send_some(wire($port), 901, 1300);
 finds('Apache in its own and ours', wire($port), 1300);

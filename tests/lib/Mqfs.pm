@@ -10,7 +10,7 @@
 #     my $r = rpc($m->{port}, 310, \%ext, $body);              # {code remark ext body}
 #     my $r = send_message($m->{port}, 'TopicA', 0, 'body', TAGS => 'a');
 #
-# MQ_BUILD is the build directory (default build), MQ_KEEP=1 keeps the files.
+# MQ_BUILD is the build directory (default BUILD, or build), MQ_KEEP=1 keeps the files.
 package Mqfs;
 use strict;
 use warnings;
@@ -19,49 +19,21 @@ use Exporter qw(import);
 use File::Basename qw(dirname);
 use File::Temp qw(tempdir);
 use IO::Socket::INET;
-use POSIX qw(WNOHANG);
+use POSIX ();
+use Running qw(await free_ports launch status_of finish at_end);
 use Test::More;
-use Time::HiRes qw(sleep time);
+use Time::HiRes qw(time);
 
-our @EXPORT = qw(await rpc wire send_message pull_messages sh as slurp spew put free_ports);
+our @EXPORT = qw(await rpc wire send_message pull_messages query_messages sh as slurp spew put free_ports);
 
 my $ROOT = abs_path(dirname(__FILE__) . '/../..');
-my $BUILD = abs_path($ENV{MQ_BUILD} || "$ROOT/build") // "$ROOT/build";
-my $owner = $$;
-my @all;                # every broker started here, for the end
+my $BUILD = abs_path($ENV{MQ_BUILD} || $ENV{BUILD} || "$ROOT/build") // "$ROOT/build";
 
 sub build { $BUILD }
 sub root { $ROOT }
 
-# await WHAT, SECONDS, CODE: polls until the code returns something true; dies
-# when it never does.
-sub await {
-    my ($what, $seconds, $code) = @_;
-    my $end = time + $seconds;
-    while (1) {
-        my $got = $code->();
-        return $got if $got;
-        die "waited $seconds s in vain for $what\n" if time > $end;
-        sleep 0.02;
-    }
-}
-
-# N free ports, each with the one 2 below it free too (the broker's fast port).
-# Below the range from which the system gives ports to outgoing connections.
-sub free_ports {
-    my $n = shift || 1;
-    my @got;
-    for (1 .. 1000) {
-        my $p = 12000 + 10 * int rand 2000;
-        next if grep { $_ == $p } @got;
-        next if grep {
-            !IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => $_, Listen => 1, ReuseAddr => 1)
-        } $p, $p - 2;
-        push @got, $p;
-        return @got if @got == $n;
-    }
-    BAIL_OUT('no free ports');
-}
+# Where tests/clients/setup has put the real clients.
+sub clients { return (abs_path($ENV{BUILD} || "$ROOT/build") // "$ROOT/build") . '/clients' }
 
 # start [\%options], KEY => VALUE...: a broker with these lines in broker.conf.
 # options: mount (default 1), namesrv (1), args => [more words], dir => reuse this directory,
@@ -78,7 +50,7 @@ sub start {
         mappedFileSizeCommitLog => 1048576, mappedFileSizeConsumeQueue => 60000, @_);
     my $self = bless {o => \%o, conf => \%conf, dir => $dir, mnt => "$dir/mq", port => $conf{listenPort},
         ns => $ns, log => "$dir/broker.log", config => "$dir/broker.conf"}, $class;
-    push @all, $self;
+    at_end(sub { $self->_clean });
     spew($self->{config}, join '', map { "$_=$conf{$_}\n" } sort keys %conf);
     $self->_spawn;
     return $self;
@@ -89,14 +61,7 @@ sub _spawn {
     my @words = ("$BUILD/mqbroker", $self->{o}{namesrv} ? '--with-namesrv' : (), '-c', $self->{config},
         $self->{o}{mount} ? ('--mount', $self->{mnt}) : (), @{$self->{o}{args}});
     -x $words[0] or BAIL_OUT("there is no $words[0]: run make");
-    my $pid = fork // die "fork: $!";
-    if (!$pid) {
-        open STDIN,  '<',  '/dev/null';
-        open STDOUT, '>>', $self->{log} or POSIX::_exit(127);
-        open STDERR, '>&', \*STDOUT;
-        exec { $words[0] } @words or POSIX::_exit(127);
-    }
-    $self->{pid} = $pid;
+    $self->{pid} = launch($self->{log}, @words);
     return if !$self->{o}{wait};
     eval { await('the broker', 30, sub { $self->ready }); 1 } and return;
     my $why = $@;
@@ -118,9 +83,8 @@ sub ready {
 sub ended {
     my $self = shift;
     return 1 if !$self->{pid};
-    return 0 if waitpid($self->{pid}, WNOHANG) != $self->{pid};
-    $self->{status} = $?;
-    delete $self->{pid};
+    Running::ended($self->{pid}) or return 0;
+    $self->{status} = status_of(delete $self->{pid});
     return 1;
 }
 
@@ -129,20 +93,15 @@ sub stop {
     my $self = shift;
     local ($?, $@, $!);
     return 1 if $self->ended;
-    kill TERM => $self->{pid};
-    return $self->{status} == 0 if eval { await('its end', 20, sub { $self->ended }) };
+    $self->{status} = finish(delete $self->{pid});
+    return $self->{status} == 0 if defined $self->{status};
     diag("the broker did not end on SIGTERM\n", slurp($self->{log}));
-    $self->kill9;
     return 0;
 }
 
 sub kill9 {
     my $self = shift;
-    return if !$self->{pid};
-    kill KILL => $self->{pid};
-    waitpid $self->{pid}, 0;
-    $self->{status} = $?;
-    delete $self->{pid};
+    $self->{status} = finish(delete $self->{pid}, 'KILL') if $self->{pid};
 }
 
 # The same broker again, on the same store and ports, after stop or kill9.
@@ -163,15 +122,6 @@ sub _clean {
 }
 
 sub _lines { open my $f, '<', shift or return; return <$f> }
-
-END {
-    if ($$ == ($owner || 0)) {
-        local ($?, $@, $!);
-        $_->_clean for @all;
-    }
-}
-$SIG{$_} = sub { exit 1 } for qw(INT TERM HUP);
-$SIG{PIPE} = 'IGNORE';
 
 # ---- files ----
 
@@ -200,15 +150,16 @@ sub put {
     return 0;
 }
 
-# sh COMMAND, ARGS...: (status, all it printed). The command is text for sh -c, the arguments its $1 $2...
-sub sh {
-    my ($command, @args) = @_;
+# What a child prints that runs CODE, and its status before it: (status, text), or the text
+sub _output_of {
+    my ($code) = @_;
     my $pid = open my $out, '-|';
     defined $pid or die "fork: $!";
     if (!$pid) {
         open STDERR, '>&', \*STDOUT;
         $ENV{LC_ALL} = 'C';
-        exec 'sh', '-c', $command, 'sh', @args or POSIX::_exit(127);
+        $code->();
+        POSIX::_exit(127);
     }
     local $/;
     my $text = <$out> // '';
@@ -218,29 +169,25 @@ sub sh {
     return $text;
 }
 
+# sh COMMAND, ARGS...: (status, all it printed). The command is text for sh -c, the arguments its $1 $2...
+sub sh {
+    my ($command, @args) = @_;
+    return _output_of(sub { exec 'sh', '-c', $command, 'sh', @args });
+}
+
 # as USER, GROUP, COMMAND, ARGS...: the same as another user, in that group only; for tests that run as root
 sub as {
     my ($user, $group, $command, @args) = @_;
     my $uid = getpwnam $user;
     my $gid = getgrnam $group;
     defined $uid && defined $gid or die "no user $user or no group $group\n";
-    my $pid = open my $out, '-|';
-    defined $pid or die "fork: $!";
-    if (!$pid) {
-        open STDERR, '>&', \*STDOUT;
-        $ENV{LC_ALL} = 'C';
+    return _output_of(sub {
         $) = "$gid $gid";
         POSIX::setgid($gid);
         POSIX::setuid($uid);
         $< == $uid && $> == $uid or POSIX::_exit(126);
-        exec 'sh', '-c', $command, 'sh', @args or POSIX::_exit(127);
-    }
-    local $/;
-    my $text = <$out> // '';
-    local ($!, $@);
-    close $out;
-    return ($? >> 8, $text) if wantarray;
-    return $text;
+        exec 'sh', '-c', $command, 'sh', @args;
+    });
 }
 
 # ---- the wire ----
@@ -277,6 +224,24 @@ sub pull_messages {
     return $to->call(11, {consumerGroup => $group, topic => $topic, queueId => $queue, queueOffset => $offset,
         maxMsgNums => 32, sysFlag => 4, commitOffset => 0, suspendTimeoutMillis => 0, subscription => '*',
         subVersion => 0, expressionType => 'TAG'});
+}
+
+# query_messages PORT or wire, TOPIC, KEY, FIELD => VALUE...: QUERY_MESSAGE over all times; the bodies that are found,
+# in the reply's order, or "code N"
+sub query_messages {
+    my ($to, $topic, $key, %more) = @_;
+    $to = Mqfs::Wire->new($to) if !ref $to;
+    my $r = $to->call(12, {topic => $topic, key => $key, maxNum => 64, beginTimestamp => 0,
+        endTimestamp => '9223372036854775807', %more});
+    return "code $r->{code}" if $r->{code};
+    my ($p, @got) = 0;
+    while ($p < length $r->{body}) {
+        my ($size) = unpack 'N', substr $r->{body}, $p, 4;
+        my ($n) = unpack 'N', substr $r->{body}, $p + 84, 4;
+        push @got, substr $r->{body}, $p + 88, $n;
+        $p += $size;
+    }
+    return "@got";
 }
 
 package Mqfs::Wire;

@@ -1,7 +1,7 @@
 /* The verbs on groups and bindings over a whole broker: what they change, what
  * they refuse, that a refused one changes nothing (a save that fails included),
  * that all of it is on disk, audited, and there again after a restart.
- * (R-GOV-01 to R-GOV-04) */
+ * (R-GOV-02 to R-GOV-04) */
 #include "tests/unit/verbs_help.h"
 
 #include "broker/offsets.h"

@@ -1,7 +1,7 @@
 /* The verbs on topics over a whole broker: what they change, what they refuse,
  * that a refused one changes nothing (a save that fails included), that all of
  * it is on disk, audited, and there again after a restart.
- * (R-TOP-03, R-TOP-04, R-TOP-05, R-TOP-08, R-GOV-06) */
+ * (R-TOP-03, R-TOP-04, R-TOP-05, R-TOP-08, R-GOV-01, R-GOV-06) */
 #include "tests/unit/verbs_help.h"
 
 #include "broker/offsets.h"

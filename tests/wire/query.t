@@ -16,21 +16,7 @@ my %topic = (defaultTopic => 'TBW102', readQueueNums => 4, writeQueueNums => 4, 
     topicSysFlag => 0, order => 'false');
 is($w->call(17, {%topic, topic => $_})->{code}, 0, "topic $_") for qw(TopicA TopicB %DLQ%g1);
 
-# Bodies found, in the reply's order; or the code.
-sub query {
-    my ($topic, $key, %more) = @_;
-    my $r = $w->call(12, {topic => $topic, key => $key, maxNum => 64, beginTimestamp => 0,
-        endTimestamp => '9223372036854775807', %more});
-    return "code $r->{code}" if $r->{code};
-    my ($p, @got) = 0;
-    while ($p < length $r->{body}) {
-        my ($size) = unpack 'N', substr $r->{body}, $p, 4;
-        my ($n) = unpack 'N', substr $r->{body}, $p + 84, 4;
-        push @got, substr $r->{body}, $p + 88, $n;
-        $p += $size;
-    }
-    return "@got";
-}
+sub query { my ($topic, $key, %more) = @_; return query_messages($w, $topic, $key, %more) }
 
 my $first = send_message($w, 'TopicA', 0, 'a1', KEYS => 'order-1 customer-7', TAGS => 'new', UNIQ_KEY => 'U1');
 is(query('TopicA', 'order-1'), 'a1', 'what was just sent is found by its key');

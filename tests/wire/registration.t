@@ -6,17 +6,8 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/../lib";
 use Mqfs;
+use Running;
 use Test::More;
-
-my %running;                    # name servers, by pid
-my $main = $$;
-END {
-    if ($$ == $main) {
-        local ($?, $!);
-        kill TERM => $_ for keys %running;
-        waitpid $_, 0 for keys %running;
-    }
-}
 
 my ($port2) = free_ports(1);
 my $ns2 = start_namesrv($port2);
@@ -60,8 +51,8 @@ $m->kill9;
 await('its end', 5, sub { !route($ns1, 'SELF_TEST_TOPIC') && !route($port2, 'SELF_TEST_TOPIC') });
 pass('a killed one leaves none either');
 
-is(stop_namesrv($ns), 0, 'a name server ends on SIGTERM with status 0');
-is(stop_namesrv($ns2), 0, 'and so does the other');
+is(finish($ns), 0, 'a name server ends on SIGTERM with status 0');
+is(finish($ns2), 0, 'and so does the other');
 done_testing;
 
 # The route's JSON, undef when there is none.
@@ -76,22 +67,7 @@ sub start_namesrv {
     my $port = shift;
     my $dir = File::Temp::tempdir('mqfs-test-XXXXXX', TMPDIR => 1, CLEANUP => 1);
     spew("$dir/namesrv.conf", "listenPort=$port\nbindAddress=127.0.0.1\nkvConfigPath=$dir/kvConfig.json\n");
-    my $pid = fork // die "fork: $!";
-    if (!$pid) {
-        open STDOUT, '>', "$dir/log" or POSIX::_exit(127);
-        open STDERR, '>&', \*STDOUT;
-        exec Mqfs::build() . '/mqnamesrv', '-c', "$dir/namesrv.conf" or POSIX::_exit(127);
-    }
-    $running{$pid} = 1;
+    my $pid = launch("$dir/log", Mqfs::build() . '/mqnamesrv', '-c', "$dir/namesrv.conf");
     await('the name server', 10, sub { eval { rpc($port, 106, {}) } });
     return $pid;
-}
-
-# Its exit status.
-sub stop_namesrv {
-    my $pid = shift;
-    kill TERM => $pid;
-    waitpid $pid, 0;
-    delete $running{$pid};
-    return $?;
 }
