@@ -168,6 +168,21 @@ static void v_capacity(const struct snapshot *s, struct buf *out)
     buf_putc(out, '.');
 }
 
+/* Of all operations, since the start. */
+static struct op_count all_requests(const struct snapshot *s)
+{
+    struct op_count all = {0}, one;
+
+    for (size_t i = 0; i < broker_n_ops; i++) {
+        server_counts(s->b->server, i, &one);
+        all.requests += one.requests;
+        all.refused += one.refused;
+    }
+    return all;
+}
+
+static void v_requests(const struct snapshot *s, struct buf *out) { buf_i64(out, (int64_t)all_requests(s).requests); }
+static void v_refused(const struct snapshot *s, struct buf *out) { buf_i64(out, (int64_t)all_requests(s).refused); }
 static void v_held(const struct snapshot *s, struct buf *out) { buf_i64(out, hold_count(s->b->hold)); }
 static void v_conns(const struct snapshot *s, struct buf *out) { buf_i64(out, server_conns(s->b->server)); }
 static void v_log_syncs(const struct snapshot *s, struct buf *out) { buf_i64(out, s->st.log_syncs); }
@@ -194,6 +209,8 @@ static const struct value_row {
     {"mqfs.connections", v_conns},
     {"mqfs.heldPulls", v_held},
     {"mqfs.logSyncs", v_log_syncs},
+    {"mqfs.refusedRequests", v_refused},
+    {"mqfs.requests", v_requests},
     {"mqfs.writable", v_writable},
     {"msgGetTotalTodayMorning", v_got_today},
     {"msgGetTotalTodayNow", v_got_total},

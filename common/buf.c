@@ -253,13 +253,6 @@ void buf_be32(struct buf *b, uint32_t v)
     buf_put(b, t, 4);
 }
 
-void buf_be64(struct buf *b, uint64_t v)
-{
-    char t[8];
-    be64_put(t, v);
-    buf_put(b, t, 8);
-}
-
 void buf_vprintf(struct buf *b, const char *fmt, va_list ap)
 {
     va_list again;

@@ -73,7 +73,6 @@ void buf_i64(struct buf *b, int64_t v);             /* decimal text */
 void buf_time(struct buf *b, int64_t ms);           /* local time, 2026-11-21T11:06:00.123; "-" for 0 and before */
 void buf_be16(struct buf *b, uint16_t v);
 void buf_be32(struct buf *b, uint32_t v);
-void buf_be64(struct buf *b, uint64_t v);
 void buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void buf_vprintf(struct buf *b, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
 /* Hands the bytes, NUL-terminated, to the caller and clears b; NULL when b failed. */

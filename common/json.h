@@ -44,13 +44,11 @@ int json_parse(struct arena *a, struct str text, struct json **out);
 const struct json *json_member(const struct json *obj, const char *name);
 int64_t json_int(const struct json *obj, const char *name, int64_t def);
 bool json_bool(const struct json *obj, const char *name, bool def);
-double json_double(const struct json *obj, const char *name, double def);
 struct str json_str(const struct json *obj, const char *name);     /* p NULL: absent, null, nested */
 
 /* One value on its own, same conversions. */
 int64_t json_as_int(const struct json *v, int64_t def);
 bool json_as_bool(const struct json *v, bool def);
-double json_as_double(const struct json *v, double def);
 struct str json_as_str(const struct json *v);
 
 /* Elements of an array, members of an object; none of anything else. */
@@ -89,7 +87,6 @@ void jw_str(struct json_writer *w, struct str s);
 void jw_text(struct json_writer *w, const char *z);
 void jw_int(struct json_writer *w, int64_t v);
 void jw_bool(struct json_writer *w, bool v);
-void jw_double(struct json_writer *w, double v);      /* as Double.toString: 0.0, 12.5, 1.0E7; NaN and infinite: null */
 void jw_null(struct json_writer *w);
 /* Writes a parsed value again, as it was (unknown members kept across a rewrite). */
 void jw_value(struct json_writer *w, const struct json *v);

@@ -382,21 +382,6 @@ bool json_as_bool(const struct json *v, bool def)
     return str_i64(v->s, &i) == 0 ? i != 0 : def;
 }
 
-double json_as_double(const struct json *v, double def)
-{
-    double d;
-
-    if (!v)
-        return def;
-    if (v->type == JSON_DOUBLE)
-        return v->d;
-    if (v->type == JSON_INT)
-        return (double)v->i;
-    if (v->type == JSON_BOOL)
-        return v->b;
-    return v->type == JSON_TEXT && text_to_double(v->s, &d) ? d : def;
-}
-
 struct str json_as_str(const struct json *v)
 {
     if (!v || v->type == JSON_NULL || v->type == JSON_ARRAY || v->type == JSON_OBJECT)
@@ -412,11 +397,6 @@ int64_t json_int(const struct json *obj, const char *name, int64_t def)
 bool json_bool(const struct json *obj, const char *name, bool def)
 {
     return json_as_bool(json_member(obj, name), def);
-}
-
-double json_double(const struct json *obj, const char *name, double def)
-{
-    return json_as_double(json_member(obj, name), def);
 }
 
 struct str json_str(const struct json *obj, const char *name)

@@ -10,8 +10,6 @@
 static bool wants_read(int flags) { return (flags & O_ACCMODE) != O_WRONLY; }
 static bool wants_write(int flags) { return (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC); }
 
-bool tree_file_writable(const struct tree_handle *h) { return wants_write(h->flags); }
-
 static int take_snapshot(struct at *a, const struct row *row, struct tree_handle *h)
 {
     struct stat st;

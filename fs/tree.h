@@ -85,7 +85,6 @@ ssize_t tree_file_read(struct tree_handle *h, char *buf, size_t n, int64_t at, c
 /* Sets the value. The whole text in one call: a write at an offset other than 0 is -EINVAL (unless opened
  * with O_APPEND, where a value is just set), one over TREE_VALUE_MAX -EFBIG. n, or -errno. */
 ssize_t tree_file_write(struct tree_handle *h, const char *p, size_t n, int64_t at, const struct tree_who *who);
-bool tree_file_writable(const struct tree_handle *h);
 /* Keeps the handle, and what a read pointed to, until one more tree_file_close. */
 void tree_file_keep(struct tree_handle *h);
 void tree_file_close(struct tree_handle *h);

@@ -21,7 +21,8 @@ struct kv;
 int kv_open(const char *path, struct kv **out, struct fault *f);
 void kv_close(struct kv *kv);
 
-/* Durable before they return; not from a network loop. As namesrv_kv_put and _delete. */
+/* Durable before they return; not from a network loop. -EINVAL (empty or too long), -ENOSPC (too many), or -errno of
+ * the file: nothing changed then. kv_delete: -ENOENT when it was not there. */
 int kv_put(struct kv *kv, struct str space, struct str key, struct str value, struct fault *f);
 int kv_delete(struct kv *kv, struct str space, struct str key, struct fault *f);
 

@@ -111,11 +111,6 @@ int namesrv_broker_at(struct namesrv *ns, uint32_t n, struct namesrv_broker *out
     return routes_broker_at(ns->routes, n, out);
 }
 
-int namesrv_write_perm(struct namesrv *ns, struct str broker_name, bool writable)
-{
-    return routes_write_perm(ns->routes, broker_name, writable);
-}
-
 size_t namesrv_topic_count(struct namesrv *ns) { return routes_topic_count(ns->routes); }
 
 int namesrv_topic_at(struct namesrv *ns, struct str topic, uint32_t n, struct namesrv_queue *out)
@@ -123,34 +118,9 @@ int namesrv_topic_at(struct namesrv *ns, struct str topic, uint32_t n, struct na
     return routes_topic_at(ns->routes, topic, n, out);
 }
 
-int namesrv_kv_put(struct namesrv *ns, struct str space, struct str key, struct str value, struct fault *f)
-{
-    return kv_put(ns->kv, space, key, value, f);
-}
-
-int namesrv_kv_delete(struct namesrv *ns, struct str space, struct str key, struct fault *f)
-{
-    return kv_delete(ns->kv, space, key, f);
-}
-
-int namesrv_kv_get(struct namesrv *ns, struct str space, struct str key, struct buf *value)
-{
-    return kv_get(ns->kv, space, key, value);
-}
-
 int namesrv_kv_space_at(struct namesrv *ns, uint32_t n, struct buf *out) { return kv_space_at(ns->kv, n, out); }
 
 int namesrv_kv_key_at(struct namesrv *ns, struct str space, uint32_t n, struct buf *out)
 {
     return kv_key_at(ns->kv, space, n, out);
-}
-
-void namesrv_config_get(struct namesrv *ns, const struct conf_row *row, struct buf *out)
-{
-    conf_get(row, namesrv_conf(ns), out);
-}
-
-int namesrv_config_set(struct namesrv *ns, struct str properties, struct fault *f)
-{
-    return settings_change(ns->settings, properties, f);
 }

@@ -3,9 +3,8 @@
  * store beside it. Several name servers know nothing of each other: every broker
  * registers with each. Source: Apache namesrv (5.5.0); request codes in ops.c.
  *
- * The wire and the tree go through the same functions. All of them may be called
- * from any thread; those that write a file (kv, config) not from a network loop.
- * What comes back is copied out, no lock is held after a call returns. */
+ * Changes come by the wire only; what is here looks. All of it may be called from
+ * any thread; what comes back is copied out, no lock is held after a call returns. */
 #ifndef NAMESRV_NAMESRV_H
 #define NAMESRV_NAMESRV_H
 
@@ -66,8 +65,6 @@ struct namesrv_broker {
 };
 /* The n-th member of all broker names, from 0, or -ENOENT; sorted by cluster, name and id. */
 int namesrv_broker_at(struct namesrv *ns, uint32_t n, struct namesrv_broker *out);
-/* Write permission of every queue of a broker name: taken away (205) or given (327). The number of topics. */
-int namesrv_write_perm(struct namesrv *ns, struct str broker_name, bool writable);
 
 /* ---- topics, as brokers registered them ---- */
 struct namesrv_queue {
@@ -79,18 +76,8 @@ size_t namesrv_topic_count(struct namesrv *ns);
 int namesrv_topic_at(struct namesrv *ns, struct str topic, uint32_t n, struct namesrv_queue *out);
 
 /* ---- key-value store ---- */
-/* Durable before it returns. -EINVAL (empty or too long), -ENOSPC (too many), or -errno of the file: nothing changed then. */
-int namesrv_kv_put(struct namesrv *ns, struct str space, struct str key, struct str value, struct fault *f);
-int namesrv_kv_delete(struct namesrv *ns, struct str space, struct str key, struct fault *f);   /* -ENOENT: was not there */
-int namesrv_kv_get(struct namesrv *ns, struct str space, struct str key, struct buf *value);    /* appends; 0 or -ENOENT */
 /* The n-th namespace, and the n-th key of one, in order of bytes; appended to out. 0 or -ENOENT. */
 int namesrv_kv_space_at(struct namesrv *ns, uint32_t n, struct buf *out);
 int namesrv_kv_key_at(struct namesrv *ns, struct str space, uint32_t n, struct buf *out);
-
-/* ---- configuration ---- */
-void namesrv_config_get(struct namesrv *ns, const struct conf_row *row, struct buf *out);
-/* Properties text (key=value lines): checks all, then sets all and writes configStorePath, or changes nothing.
- * -EPERM for keys in the black list and keys that cannot change while running, -EINVAL for unknown ones. */
-int namesrv_config_set(struct namesrv *ns, struct str properties, struct fault *f);
 
 #endif

@@ -59,7 +59,9 @@ sub all_there {
     is("@wrong[0 .. ($#wrong > 4 ? 4 : $#wrong)]", '', $what) or diag(slurp($m->{log}));
 }
 all_there('800 keys over several files');
-is($w->call(28, {})->{code}, 0, 'runtime values');
+my @values = map { $w->call(28, {})->{body} } 1 .. 2;
+my @requests = map { /"mqfs\.requests":"(\d+)"/ } @values;
+is($requests[1], $requests[0] + 1, 'runtime values: one more request each time');
 ok($m->stop, 'stopped');
 my @files = sort glob "$m->{dir}/store/index/*";
 is(scalar @files, 2, 'two files of 999 entries');
