@@ -247,11 +247,24 @@ static int open_writer(struct job *j, int fd)
     return archive_write_open_fd(j->a, fd) == ARCHIVE_OK ? 0 : broken(j->f, j->a, "open the archive");
 }
 
-static int export_all(struct job *j, int dir, int fd)
+/* A log that lies elsewhere would be missing without a word. */
+static int check_log(struct job *j, const char *dir)
+{
+    char path[4096];
+
+    if ((size_t)snprintf(path, sizeof path, "%s/commitlog", dir) >= sizeof path)
+        return fault_errno(j->f, ENAMETOOLONG, "%.200s", dir);
+    if (access(path, F_OK) == 0)
+        return 0;
+    return fault_set(j->f, RC_SYSTEM_ERROR, ENOENT, "%.300s is not there: where storePathCommitLog names other directories, "
+                     "export a snapshot, which brings them together", path);
+}
+
+static int export_all(struct job *j, const char *path, int dir, int fd)
 {
     int rc;
 
-    if ((rc = walk(j, dir, "", 0, add_up)) || (rc = open_writer(j, fd)) || (rc = walk(j, dir, "", 0, add_entry)) ||
+    if ((rc = check_log(j, path)) || (rc = walk(j, dir, "", 0, add_up)) || (rc = open_writer(j, fd)) || (rc = walk(j, dir, "", 0, add_entry)) ||
         (rc = add_checkpoint(j, dir)))
         return rc;
     return archive_write_close(j->a) == ARCHIVE_OK ? 0 : broken(j->f, j->a, "end the archive");
@@ -277,7 +290,7 @@ int export_dir(const char *dir, int fd, const struct export_options *o, struct e
         return fault_errno(f, ENOMEM, "export");
     }
     at = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    rc = at < 0 ? fault_errno(f, errno, "open %s", dir) : export_all(&j, at, fd);
+    rc = at < 0 ? fault_errno(f, errno, "open %s", dir) : export_all(&j, dir, at, fd);
     if (j.a)
         archive_write_free(j.a);
     if (at >= 0)

@@ -1,4 +1,5 @@
 /* Opening and closing, the queues' handles, and the store's state. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -162,6 +163,37 @@ static int make_dirs(struct store *s, struct fault *f)
     return 0;
 }
 
+static bool has_log_files(const char *dir)
+{
+    struct dirent *e;
+    bool has = false;
+    DIR *d = opendir(dir);
+
+    while (d && !has && (e = readdir(d)))
+        has = strlen(e->d_name) == 20 && strspn(e->d_name, "0123456789") == 20;
+    if (d)
+        closedir(d);
+    return has;
+}
+
+/* A restored snapshot has its log in one directory. When the configuration still names others, all queues would be
+ * dropped as being of a log that is gone. */
+static int check_log_place(struct store *s, struct fault *f)
+{
+    char *usual;
+    int rc = 0;
+
+    if (file_list_count(&s->log.files) > 0)
+        return 0;
+    if (!(usual = path_of(s->root, "commitlog")))
+        return fault_errno(f, ENOMEM, "open the store");
+    if (has_log_files(usual))
+        rc = fault_set(f, RC_INVALID_PARAMETER, EINVAL, "storePathCommitLog (%.200s) has no log files, but %.200s has: add it to "
+                       "storePathCommitLog", s->log_paths, usual);
+    free(usual);
+    return rc;
+}
+
 static int load(struct store *s, struct fault *f)
 {
     bool after_crash = access(s->abort_path, F_OK) == 0;
@@ -171,6 +203,7 @@ static int load(struct store *s, struct fault *f)
         log_warn("store %s: the last run did not end cleanly: recovering", s->root);
     if ((rc = checkpoint_read(s->checkpoint_path, &s->checkpoint, f)) ||
         (rc = commit_log_open(&s->log, s->log_paths, s->conf.commit_log_read_only, s->conf.commit_log_file_size, f)) ||
+        (rc = check_log_place(s, f)) ||
         (rc = recover(s, after_crash || s->log.files.was_cut, f)) ||
         (rc = index_open(s, after_crash || s->log.files.was_cut, f)))
         return rc;

@@ -12,6 +12,7 @@
 #include "common/clock.h"
 #include "store/checkpoint.h"
 #include "store/snapshot.h"
+#include "store/store_impl.h"
 
 #define QUEUES 4
 #define SENT_MAX 100000              /* by a sender: a snapshot that hangs must not fill the disk */
@@ -59,7 +60,7 @@ static int64_t count_in(const struct store_conf *c, const char *dir, int64_t *ba
     int64_t n;
 
     conf.root = dir;
-    conf.commit_log = NULL;
+    conf.commit_log = conf.commit_log_read_only = NULL;
     s = test_open(&conf);
     n = count_all(s, bad);
     test_close(s);
@@ -297,6 +298,147 @@ static void test_while_sending(void)
     test_clean(&c);
 }
 
+/* ---- a log in several directories ---- */
+
+static struct store_conf many_dirs(char list[900], char old[300])
+{
+    struct store_conf c = test_conf();
+
+    snprintf(list, 900, "%s/disk1,%s/disk2,%s/disk3", c.root, c.root, c.root);
+    snprintf(old, 300, "%s/old", c.root);
+    c.commit_log = list;
+    c.commit_log_read_only = old;
+    c.commit_log_file_size = 1 << 20;
+    return c;
+}
+
+/* The first file moves to the directory that is only read. */
+static void move_first(const struct store_conf *c)
+{
+    char from[400], to[400];
+
+    mkdir(c->commit_log_read_only, 0755);
+    snprintf(to, sizeof to, "%s/%020d", c->commit_log_read_only, 0);
+    for (int i = 1; i <= 3; i++) {
+        snprintf(from, sizeof from, "%s/disk%d/%020d", c->root, i, 0);
+        if (rename(from, to) == 0)
+            return;
+    }
+    exit(2);
+}
+
+static void test_many_dirs(void)
+{
+    char list[900], old[300];
+    struct store_conf c = many_dirs(list, old), wrong;
+    struct snapshot_point at;
+    struct fault f = {0};
+    struct stat st;
+    struct store *s;
+    int64_t bad;
+
+    s = test_open(&c);
+    fill(s, 0, 9000);
+    test_close(s);
+    move_first(&c);
+    s = test_open(&c);
+    mkdir(path_in(&c, "snapshots"), 0755);
+    at = take(s, path_in(&c, "snapshots/a"), 1);
+    ok(at.sealed && at.log_end % (1 << 20) == 0 && at.linked >= 3, "closed, with %d links", (int)at.linked);
+    for (int i = 0; i < at.log_end >> 20; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "snapshots/a/commitlog/%020d", i << 20);
+        ok(stat(path_in(&c, name), &st) == 0 && st.st_nlink == 2, "log file %d of %d is a link", i, (int)(at.log_end >> 20));
+    }
+    ok(st.st_blocks * 512 < 1 << 20, "... the closed one without its unused space, whichever directory it is in");
+    ok(!exists(path_in(&c, "snapshots/a/disk1")) && !exists(path_in(&c, "snapshots/a/old")), "... brought together in one");
+    fill(s, 9000, 9500);
+    take(s, path_in(&c, "snapshots/b"), 0);
+    fill(s, 9500, 9600);
+    is_int(count_all(s, &bad), 9600, "the store has all");
+    test_close(s);
+    is_int(count_in(&c, path_in(&c, "snapshots/a"), &bad), 9000, "the first snapshot opens with a log in one directory");
+    is_int(bad, 0, "... each message as it was");
+    wrong = c;
+    wrong.root = path_in(&c, "snapshots/b");
+    snprintf(list, sizeof list, "%s/new1,%s/new2", c.root, c.root);
+    wrong.commit_log_read_only = NULL;
+    ok(store_open(&wrong, &s, &f) == -EINVAL && strstr(f.text, "storePathCommitLog"), "with directories that have no log it does "
+       "not start: %s", f.text);
+    snprintf(list, sizeof list, "%s/new1,%s/snapshots/b/commitlog", c.root, c.root);
+    s = test_open(&wrong);
+    is_int(count_all(s, &bad), 9500, "with the snapshot's among several it does, nothing was dropped");
+    fill(s, 9500, 15000);
+    is_int(count_all(s, &bad), 15000, "... and goes on in all of them");
+    is_int(bad, 0, "... right");
+    test_close(s);
+    test_clean(&c);
+}
+
+/* ---- retention meanwhile ---- */
+
+static void conf_expire(void *ctx, struct store_retention *out)
+{
+    (void)ctx;
+    *out = (struct store_retention){.delete_when = "", .clean_resource_interval = 3600000, .disk_max_used_space_ratio = 95,
+                                    .disk_space_clean_forcibly_ratio = 85, .disk_space_warning_level_ratio = 90,
+                                    .delete_file_batch_max = 1000};
+}
+
+static void *expire_all(void *arg)
+{
+    struct store *s = arg;
+
+    store_expire_now(s);
+    retention_round(s, wall_ms() + 1000);
+    return NULL;
+}
+
+/* Whatever retention deletes while a snapshot is made, its log has no gap and reads right from its first message on. */
+static void test_retention(void)
+{
+    struct store_conf c = test_conf();
+    struct store *s;
+    pthread_t t;
+    int64_t before, gaps = 0, wrong = 0;
+
+    c.retention = conf_expire;
+    s = test_open(&c);
+    mkdir(path_in(&c, "snapshots"), 0755);
+    for (int round = 0; round < 12; round++) {
+        char name[64];
+        struct store_conf conf = c;
+        struct store *copy;
+        int64_t bad, next = -1;
+        before = store_queue_max(s, queue_no(s, 0)) * QUEUES;
+        fill(s, before, before + 4000);
+        snprintf(name, sizeof name, "snapshots/%d", round);
+        if (pthread_create(&t, NULL, expire_all, s))
+            exit(2);
+        take(s, path_in(&c, name), round % 2 ? 1 : 0);
+        pthread_join(t, NULL);
+        conf.root = path_in(&c, name);
+        conf.retention = NULL;
+        copy = test_open(&conf);
+        for (int i = 0; i < file_list_count(&copy->log.files); i++) {
+            int64_t base = file_list_base(&copy->log.files, i);
+            gaps += next >= 0 && base != next;
+            next = base + c.commit_log_file_size;
+        }
+        for (int i = 0; i < QUEUES; i++) {
+            test_read_all(copy, queue_no(copy, i), 0, &bad);
+            wrong += bad + (store_queue_max(copy, queue_no(copy, i)) != before / QUEUES + 1000);
+        }
+        test_close(copy);
+        snapshot_remove(path_in(&c, name));
+    }
+    is_int(gaps, 0, "retention beside 12 snapshots: no log has a gap");
+    is_int(wrong, 0, "... and each queue reads right up to its end");
+    ok(commit_log_min(&s->log) > 0, "... while it did delete files");
+    test_close(s);
+    test_clean(&c);
+}
+
 /* ---- what may be in the way ---- */
 
 static void test_crash(void)
@@ -331,6 +473,8 @@ int main(void)
     test_copied();
     test_sealed();
     test_branch();
+    test_many_dirs();
+    test_retention();
     test_while_sending();
     test_crash();
     return tap_done();
