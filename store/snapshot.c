@@ -209,6 +209,14 @@ static int fill(struct snap_job *j)
     return rc;
 }
 
+/* File systems that know no flags: the name was free a moment ago, and only an empty directory would be replaced. */
+static int give_name(struct snap_job *j, const char *dir)
+{
+    if (renameat2(AT_FDCWD, j->part, AT_FDCWD, dir, RENAME_NOREPLACE) == 0)
+        return 0;
+    return errno != EINVAL || rename(j->part, dir) < 0 ? -errno : 0;
+}
+
 static int make(struct snap_job *j, const char *dir)
 {
     int rc;
@@ -218,8 +226,8 @@ static int make(struct snap_job *j, const char *dir)
         return -errno;
     j->to = open(j->part, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     rc = j->to < 0 ? -errno : fill(j);
-    if (!rc && renameat2(AT_FDCWD, j->part, AT_FDCWD, dir, RENAME_NOREPLACE) < 0)
-        rc = -errno;
+    if (!rc)
+        rc = give_name(j, dir);
     if (rc)
         snapshot_remove(j->part);
     return rc ? rc : dir_sync_of(dir);

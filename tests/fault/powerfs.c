@@ -368,9 +368,22 @@ static bool fails(fuse_req_t req, fuse_ino_t ino, const char *what)
     return true;
 }
 
+/* As many names as the file has; a test's tree is small. */
+static nlink_t links_of(const struct inode *i)
+{
+    nlink_t n = 0;
+
+    if (S_ISDIR(i->mode))
+        return 1;
+    for (size_t k = 1; k < n_inodes; k++)
+        for (size_t e = 0; inodes[k] && e < inodes[k]->names.n; e++)
+            n += inodes[k]->names.e[e].to == i;
+    return n;
+}
+
 static struct stat stat_of(const struct inode *i)
 {
-    return (struct stat){.st_ino = i->ino, .st_mode = i->mode, .st_nlink = 1, .st_size = (off_t)i->now.n,
+    return (struct stat){.st_ino = i->ino, .st_mode = i->mode, .st_nlink = links_of(i), .st_size = (off_t)i->now.n,
                          .st_blocks = (blkcnt_t)(i->now.n + 511) / 512, .st_blksize = 4096, .st_mtim = i->mtime,
                          .st_ctim = i->mtime, .st_atim = i->mtime};
 }
@@ -517,8 +530,10 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_
 
     if (fails(req, parent, "write"))
         return;
-    if (parent != newparent || flags || !e)      /* between directories a rename would not be one change here */
-        fuse_reply_err(req, !e ? ENOENT : flags ? EINVAL : EXDEV);
+    if (parent != newparent || flags & ~RENAME_NOREPLACE || !e)      /* between directories a rename would not be one change here */
+        fuse_reply_err(req, !e ? ENOENT : parent != newparent ? EXDEV : EINVAL);
+    else if (flags && find(&at(parent)->names, newname))
+        fuse_reply_err(req, EEXIST);
     else {
         change_dir(at(parent), name, newname, e->to);
         fuse_reply_err(req, 0);
