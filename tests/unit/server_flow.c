@@ -3,15 +3,17 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
+#include "common/bus_guard.h"
 #include "common/log.h"
 #include "common/remoting/server.h"
 #include "tests/unit/peer.h"
 #include "tests/unit/tap.h"
 
-enum { ECHO = 100, EXTENTS, EXTENTS_LATER, ASK, LOOP, HOLD, SLOW };
+enum { ECHO = 100, EXTENTS, EXTENTS_LATER, ASK, LOOP, HOLD, SLOW, SMALL = 110, CUT };
 
 #define PATTERN 1048576
 #define PIECES 300                  /* of PATTERN, unequal: more than one writev takes */
@@ -44,6 +46,23 @@ static void reply_pattern(struct request *r)
     n_extents++;
     reply_start(r, &out, RC_SUCCESS);
     reply_extents(r, &out, iov, PIECES, on_done, NULL);
+}
+
+#define SMALL_PIECES 20
+#define SMALL_SIZE 100
+
+static char *cut_map;                /* of a file that has become shorter */
+
+static void reply_small(struct request *r)
+{
+    const char *from = request_cmd(r)->code == CUT ? cut_map : pattern;
+    struct iovec iov[SMALL_PIECES];
+    struct command out;
+
+    for (int i = 0; i < SMALL_PIECES; i++)
+        iov[i] = (struct iovec){(char *)(uintptr_t)from + i * SMALL_SIZE, i == 3 ? 0 : SMALL_SIZE};
+    reply_start(r, &out, RC_SUCCESS);
+    reply_extents(r, &out, iov, SMALL_PIECES, on_done, NULL);
 }
 
 static void *extents_later(void *arg)
@@ -132,6 +151,8 @@ static const struct op ops[] = {
     {HOLD, "HOLD", do_hold, 0, ""},
     {SLOW, "SLOW", do_slow, OP_WORKER, ""},
     {107, "ASK_ELSEWHERE", do_ask_elsewhere, 0, ""},
+    {SMALL, "SMALL", reply_small, 0, ""},
+    {CUT, "CUT", reply_small, 0, ""},
 };
 #define N_OPS (sizeof(ops) / sizeof(ops[0]))
 
@@ -192,6 +213,39 @@ static void test_extents(struct server *s, int code)
     wait_until(server_conns(s) == 0);
     usleep(30000);      /* other threads that still answer */
     ok(n_done > 0 && n_done == n_extents, "a peer that goes away: the %d answered are given back", n_extents);
+}
+
+/* Many small extents, which are copied. */
+static void test_small(struct server *s)
+{
+    struct peer p = peer_open(server_port(s, 0));
+    struct command c = peer_cmd(SMALL, 1), r;
+    char want[SMALL_PIECES * SMALL_SIZE];
+    FILE *f = tmpfile();
+
+    memcpy(want, pattern, 3 * SMALL_SIZE);
+    memcpy(want + 3 * SMALL_SIZE, pattern + 4 * SMALL_SIZE, (SMALL_PIECES - 4) * SMALL_SIZE);
+    n_done = 0;
+    for (int i = 0; i < 3; i++)
+        peer_send(&p, &c);
+    for (int i = 0; i < 3; i++)
+        ok(peer_recv(&p, &r) == PEER_FRAME && str_eq(r.body, str_n(want, sizeof(want) - SMALL_SIZE)),
+           "%d small extents come as one body", SMALL_PIECES);
+    is_int(n_done, 3, "and are given back");
+
+    if (!f || ftruncate(fileno(f), 4096))
+        abort();
+    cut_map = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fileno(f), 0);
+    if (cut_map == MAP_FAILED || ftruncate(fileno(f), 0))
+        abort();
+    c = peer_cmd(CUT, 2);
+    peer_send(&p, &c);
+    ok(peer_recv(&p, &r) != PEER_FRAME, "a page that cannot be had ends the connection, not the process");
+    wait_until(n_done == 4);
+    is_int(n_done, 4, "and its extents are given back");
+    peer_close(&p);
+    munmap(cut_map, 4096);
+    fclose(f);
 }
 
 /* conn_send_extents to a connection that is closed already. */
@@ -582,10 +636,12 @@ static void test_stop_waits(void)
 int main(void)
 {
     log_open("/dev/null", LOG_DEBUG);
+    bus_guard_install();
     for (size_t i = 0; i < PATTERN; i++)
         pattern[i] = (char)(i * 7 + i / 251);
 
     struct server *s = start((struct server_conf){.loops = 2, .workers = 1});
+    test_small(s);
     test_extents(s, EXTENTS);
     test_extents(s, EXTENTS_LATER);
     test_closed_send(s);
