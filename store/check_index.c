@@ -16,6 +16,7 @@
 #include "store/index_file.h"
 
 #define GIVE_BACK_ENTRIES (1 << 20)      /* after so many, the memory of a file's mapping is given back */
+#define GIVE_BACK_SLOTS (1 << 18)        /* they name entries all over the file */
 
 struct look {
     struct check *c;
@@ -25,6 +26,11 @@ struct look {
     int32_t next;                        /* number behind the last entry */
     unsigned char *named;                /* a bit an entry: its slot or a later entry names it */
 };
+
+static void give_back(const struct look *k)
+{
+    madvise(k->file.map, (size_t)index_file_size(k->file.layout), MADV_DONTNEED);
+}
 
 static int64_t entry_at(const struct look *k, int32_t n) { return index_entry_at(k->file.layout, n); }
 static struct index_entry entry_get(const struct look *k, int32_t n) { return index_file_entry(&k->file, n); }
@@ -116,6 +122,8 @@ static void check_slots(struct look *k, int32_t slots_used)
         used += v != 0;
         if (v)
             check_link(k, at, "a slot", v, k->next, i);
+        if (i % GIVE_BACK_SLOTS == GIVE_BACK_SLOTS - 1)
+            give_back(k);
     }
     if (used != slots_used)
         check_find(k->c, k->path, 32, "the header says %" PRId32 " slots are used, and %" PRId32 " are", slots_used,
@@ -149,7 +157,7 @@ static int check_map(struct look *k)
     for (int32_t n = 1; n < k->next; n++) {
         check_entry(k, n);
         if (n % GIVE_BACK_ENTRIES == 0) {
-            madvise(k->file.map, (size_t)index_file_size(k->file.layout), MADV_DONTNEED);
+            give_back(k);
             check_progress(c, "index file", n, k->next);
         }
     }

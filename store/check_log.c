@@ -104,6 +104,7 @@ void check_log_end(struct check *c)
     for (uint32_t i = 0; i < c->n_buckets; i++)
         for (struct check_queue *q = c->table[i], *next; q; q = next) {
             next = q->next;
+            check_sure_end(q);
             free(q);
         }
     free(c->table);
@@ -194,6 +195,7 @@ static int on_record(void *ctx, int64_t at, const struct message *m)
     q->end = m->queue_offset + 1;
     q->last = m->physical_offset;
     q->records++;
+    check_sure(c, q, m);
     return 0;
 }
 

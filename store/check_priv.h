@@ -25,6 +25,8 @@ struct check_queue {                     /* what the log says of a queue */
     int64_t end, last;                   /* behind its last record's queue offset; that record's log offset */
     int64_t records;
     bool seen;                           /* the queue has a directory */
+    int64_t sure_from, sure_to;          /* units that were compared with their records when the log was walked */
+    struct check_ahead *ahead;           /* units read for that; NULL: none yet, or too many queues */
     uint16_t topic_n;
     char topic[];
 };
@@ -43,6 +45,7 @@ struct check {
     struct index_layout index_layout;    /* which it is */
     struct check_queue **table;
     uint32_t n_buckets, n_in_table;
+    int n_ahead;                         /* queues with units read ahead */
     char told_path[4096];                /* of the last finding */
     int64_t told;
     bool failed;                         /* no memory for a list */
@@ -70,6 +73,10 @@ int check_is_json(const char *path, size_t *n, int64_t *nul);
 int check_record(struct check *c, int64_t offset, struct message *m);
 struct check_queue *check_queue_get(struct check *c, struct str topic, int32_t id, bool make);
 
+/* Compares the record's unit with it, if it goes on where the last one was: reading the log once, record by record,
+ * is cheaper than looking records up for each queue. */
+void check_sure(struct check *c, struct check_queue *q, const struct message *m);
+void check_sure_end(struct check_queue *q);
 int check_each_queue(struct check *c, const char *name,
                      int (*queue)(struct check *c, const char *dir, struct str topic, int32_t id), struct fault *f);
 int check_batch_queue(struct check *c, const char *dir, struct str topic, int32_t id);

@@ -25,6 +25,7 @@ struct walk {
     int64_t unit;                        /* being looked at */
     int64_t hole;                        /* first of the units that were not written; -1: none */
     int64_t end, last;                   /* behind the last written unit; its record's log offset, -1: none */
+    int64_t sure_from, sure_to;          /* check_sure has compared these */
     struct check_ext ext;
 };
 
@@ -106,7 +107,7 @@ static void check_unit(struct walk *w, const struct store_entry *e)
                    ", and the log ends at %" PRId64, w->unit, e->physical_offset, c->r->log_end);
     else {
         w->last = e->physical_offset;
-        if (e->physical_offset >= c->r->log_min)
+        if (e->physical_offset >= c->r->log_min && (w->unit < w->sure_from || w->unit >= w->sure_to))
             check_named(w, e);
     }
 }
@@ -175,7 +176,9 @@ static int walk_files(struct walk *w, const char *dir)
 
 static int check_queue(struct check *c, const char *dir, struct str topic, int32_t id)
 {
-    struct walk w = {.c = c, .topic = topic, .id = id, .hole = -1, .last = -1};
+    const struct check_queue *q = check_queue_get(c, topic, id, false);
+    struct walk w = {.c = c, .topic = topic, .id = id, .hole = -1, .last = -1, .sure_from = q ? q->sure_from : 0,
+                     .sure_to = q ? q->sure_to : 0};
     int64_t findings = c->r->findings;
     int rc = check_ext_open(&w.ext, c, topic, id);
 
