@@ -386,10 +386,10 @@ int queue_ext_sync(const struct queue_env *env, struct store_queue *q)
     struct queue_ext *x = q->ext;
     int64_t end = atomic_load_explicit(&x->end, memory_order_acquire);
     char dir[4096];
-    int rc;
+    int rc = 0;
 
     if (!x->writes || (rc = queue_ext_dir(env, q, dir, sizeof dir)))
-        return x->writes ? rc : 0;
+        return rc;
     if ((rc = sync_files(env, q, x->flushed < end ? x->flushed : end, end)))
         return rc;
     if (atomic_exchange(&x->new_files, false) && !atomic_load(&q->dead) && (rc = sync_directories(env, q, dir))) {
