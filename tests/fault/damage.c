@@ -2,7 +2,8 @@
  * keep what is intact and say what it dropped (R-STORE-29, -30; apache/rocketmq issue 9705: configuration torn by a
  * power cut stops the start). tests/unit/store_recover.c does the same to the store alone.
  *
- *     damage [EVERY]        EVERY: each so-manieth byte of the last 4 KiB of a file, beginning anywhere (default 61)
+ *     damage [EVERY [FILE...]]   EVERY: each so-manieth byte of the last 4 KiB of a file, beginning anywhere (default 61)
+ *                                FILE: these rows only, as they are told ("config/topics.json"); TMPDIR: where the store is
  *
  * A broker runs in a child, so that one that dies is seen. */
 #include "tests/unit/tap.h"
@@ -29,6 +30,7 @@ struct file {
 static struct file files[MOST_FILES];
 static int n_files;
 static size_t stride = 61;
+static char **only;                  /* ends with NULL; empty: all rows */
 static pid_t parent;
 static char log_path[80];
 
@@ -191,6 +193,28 @@ static int take_file(const char *path, const struct stat *st, int flag, struct F
     return file_read(path, 16 << 20, &f->bytes) ? -1 : 0;
 }
 
+struct row {
+    const char *file;                /* end of its path, or its directory */
+    struct lack may;                 /* what may be gone at most */
+    bool silent;                     /* what is lost need not be told: a file that says nothing of its own */
+};
+
+static const struct fault *fault_of_errno(void)
+{
+    static struct fault f;
+
+    fault_errno(&f, errno, "write");
+    return &f;
+}
+
+static bool is_wanted(const struct row *r)
+{
+    for (char **p = only; *p; p++)
+        if (strcmp(*p, r->file) == 0)
+            return true;
+    return !*only;
+}
+
 static void put_file(const struct file *f, const char *p, size_t n)
 {
     char dir[200];
@@ -201,7 +225,7 @@ static void put_file(const struct file *f, const char *p, size_t n)
     dir_make(dir);
     fd = open(f->path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     if (fd < 0 || write(fd, p, n) != (ssize_t)n)
-        house_bail(f->path, &(struct fault){0});
+        house_bail(f->path, fault_of_errno());
     close(fd);
 }
 
@@ -235,12 +259,6 @@ static bool log_says(const char *text)
     buf_free(&b);
     return says;
 }
-
-struct row {
-    const char *file;                /* end of its path, or its directory */
-    struct lack may;                 /* what may be gone at most */
-    bool silent;                     /* what is lost need not be told: a file that says nothing of its own */
-};
 
 static bool is_too_much(const struct lack *l, const struct lack *may)
 {
@@ -350,7 +368,7 @@ static void all_damages(bool killed)
     put_all();
     ok(try_start("nothing", 0) && !is_too_much(shared, &(struct lack){0}), "%s, undamaged: all is there", how);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        if (find_file(rows[i].file) || !killed)
+        if (is_wanted(&rows[i]) && (find_file(rows[i].file) || !killed))
             damage(&rows[i], how);
     missing("config/topics.json", &(struct lack){.topics = 1, .offsets = 1}, how);
     missing("config/subscriptionGroup.json", &(struct lack){.groups = 1}, how);
@@ -370,7 +388,8 @@ int main(int argc, char **argv)
     srandom(seed);
     printf("# seed %u, each %zu. byte\n", seed, stride);
     parent = getpid();
-    strcpy(house_dir, "/tmp/mqfs-damage-XXXXXX");
+    only = argv + (argc > 1 ? 2 : 1);
+    snprintf(house_dir, sizeof house_dir, "%s/mqfs-damage-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
     if (!stride || !mkdtemp(house_dir))
         return 2;
     snprintf(log_path, sizeof log_path, "%s.log", house_dir);
