@@ -104,7 +104,7 @@ for my $round (1 .. $rounds) {
     $m->kill9;
     power('mount', 'mounted');
     eval { $m->_spawn; 1 } or do { push @why, "round $round: the broker does not start: $@"; last };
-    opendir my $d, "$disk/store/snapshots" or die "snapshots: $!";
+    opendir my $d, "$disk/store/snapshots" or push(@why, "round $round: the snapshots' directory is gone"), last;
     my %there = map { $_ => 1 } grep { !/^\./ } readdir $d;
     my $before = $sent;
     if ($remove) {
