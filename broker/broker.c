@@ -150,7 +150,7 @@ static int open_parts(struct broker *b, struct fault *f)
 
     snprintf(dir, sizeof(dir), "%s/config", root);
     snprintf(audit_file, sizeof(audit_file), "%s/audit.log", root);
-    if ((rc = dir_make(dir)))
+    if ((rc = dir_make_durable(dir)))
         return fault_errno(f, -rc, "making %s", dir);
     if ((rc = audit_open(audit_file, &b->audit, f)))
         return rc;

@@ -120,7 +120,7 @@ static int create(struct broker *b, const struct caller *c, struct str name, con
     char dir[4096], end[24];
     int rc;
 
-    if ((rc = snapshots_dir(b, dir, sizeof(dir))) || (rc = dir_make(dir)))
+    if ((rc = snapshots_dir(b, dir, sizeof(dir))) || (rc = dir_make_durable(dir)))
         return fault_errno(f, -rc, "making the snapshots' directory");
     snapshot_sweep(dir);
     /* Their newest words, so that a restored group reads little twice. */

@@ -10,28 +10,6 @@
 #include "common/log.h"
 #include "common/remoting/codes.h"
 
-int dir_make(const char *dir)
-{
-    char path[4096];
-
-    if (!str_copy(path, sizeof(path), str_of(dir)) || !path[0])
-        return path[0] ? -EINVAL : -ENAMETOOLONG;
-    for (char *s = path + 1;; s++) {
-        char was = *s;
-        if (was != '/' && was != 0)
-            continue;
-        *s = 0;
-        if (mkdir(path, 0755) < 0 && errno != EEXIST) {
-            struct stat st;
-            int err = errno;     /* a parent that may not be written but is there is fine */
-            if (stat(path, &st) < 0 || !S_ISDIR(st.st_mode))
-                return -err;
-        }
-        *s = was;
-        if (!was)
-            return 0;
-    }
-}
 
 int dir_sync(const char *dir)
 {
@@ -57,6 +35,36 @@ int dir_sync_of(const char *path)
         return -ENAMETOOLONG;
     return dir_sync(dir);
 }
+
+static int make_dirs(const char *dir, bool durable)
+{
+    char path[4096];
+
+    if (!str_copy(path, sizeof(path), str_of(dir)) || !path[0])
+        return path[0] ? -EINVAL : -ENAMETOOLONG;
+    for (char *s = path + 1;; s++) {
+        char was = *s;
+        if (was != '/' && was != 0)
+            continue;
+        *s = 0;
+        if (mkdir(path, 0755) == 0) {
+            int rc = durable ? dir_sync_of(path) : 0;
+            if (rc)
+                return rc;
+        } else if (errno != EEXIST) {
+            struct stat st;
+            int err = errno;     /* a parent that may not be written but is there is fine */
+            if (stat(path, &st) < 0 || !S_ISDIR(st.st_mode))
+                return -err;
+        }
+        *s = was;
+        if (!was)
+            return 0;
+    }
+}
+
+int dir_make(const char *dir) { return make_dirs(dir, false); }
+int dir_make_durable(const char *dir) { return make_dirs(dir, true); }
 
 static int write_all(int fd, struct str data)
 {

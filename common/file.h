@@ -7,6 +7,8 @@
 
 /* Makes DIR and its parents (0755). 0 or -errno. */
 int dir_make(const char *dir);
+/* The same, and the names that it made are on disk. */
+int dir_make_durable(const char *dir);
 /* fsync of a directory, so that a new or renamed name in it survives power loss. */
 int dir_sync(const char *dir);
 /* fsync of the directory that holds PATH. */

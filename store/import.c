@@ -172,7 +172,7 @@ static int prepare_dir(const char *dir, struct fault *f)
     struct dirent *e;
     bool empty = true;
     DIR *d;
-    int rc = dir_make(dir);
+    int rc = dir_make_durable(dir);
 
     if (rc || !(d = opendir(dir)))
         return fault_errno(f, rc ? -rc : errno, "%s", dir);

@@ -159,7 +159,7 @@ static struct index_file *file_to_fill(struct index *x, int *rc, struct fault *f
         else if (info.end_time > atomic_load(&x->safe_time))
             atomic_store(&x->safe_time, info.end_time);
     }
-    if ((*rc = dir_make(x->dir))) {
+    if ((*rc = dir_make_durable(x->dir))) {
         fault_errno(f, -*rc, "make directory %s", x->dir);
         return NULL;
     }

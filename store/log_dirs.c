@@ -30,7 +30,7 @@ static int add(struct log_dirs *d, struct str path, bool read_only, struct fault
     if (!(dir = strndup(path.p, path.n)))
         return fault_errno(f, ENOMEM, "open the commit log");
     d->home[d->n++] = (struct file_home){.dir = dir, .read_ahead = true, .read_only = read_only};
-    rc = read_only ? 0 : dir_make(dir);
+    rc = read_only ? 0 : dir_make_durable(dir);
     return rc ? fault_errno(f, -rc, "make directory %s", dir) : 0;
 }
 

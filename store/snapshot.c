@@ -243,14 +243,6 @@ static int leave_out(struct snap_job *j, const char *dir)
     return 0;
 }
 
-/* The snapshots' directory itself may be new. One whose parent cannot be read was there before. */
-static int sync_name_of(const char *parent)
-{
-    int rc = dir_sync_of(parent);
-
-    return rc == -EACCES ? 0 : rc;
-}
-
 static int open_places(struct snap_job *j)
 {
     char *parent = strdup(j->part), *slash = parent ? strrchr(parent, '/') : NULL;
@@ -260,8 +252,6 @@ static int open_places(struct snap_job *j)
         *slash = 0;
     if (!rc)
         rc = leave_out(j, slash ? slash == parent ? "/" : parent : ".");
-    if (!rc && slash && slash != parent)
-        rc = sync_name_of(parent);
     for (int i = 0; !rc && i < j->s->log.dirs.n; i++)
         rc = leave_out(j, j->s->log.dirs.home[i].dir);
     if (!rc && (j->root = open(j->s->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)

@@ -155,7 +155,7 @@ static int make_dirs(struct store *s, struct fault *f)
     const char *const dirs[] = {s->root, s->queue_dir, s->env.ext_write ? s->ext_dir : s->root};
 
     for (size_t i = 0; i < sizeof dirs / sizeof *dirs; i++) {
-        int rc = dir_make(dirs[i]);
+        int rc = dir_make_durable(dirs[i]);
         if (rc)
             return fault_errno(f, -rc, "make directory %s", dirs[i]);
     }
