@@ -7,7 +7,7 @@ build_needs="make:make cc:gcc /usr/include/stdio.h:libc6-dev pkg-config:pkg-conf
  /usr/include/archive.h:libarchive-dev /usr/include/uthash.h:uthash-dev
  /usr/include/fuse3/fuse_lowlevel.h:libfuse3-dev fusermount3:fuse3"
 
-test_needs="$build_needs prove:perl setpriv:util-linux ps:procps ip:iproute2 rsync:rsync vim:vim-tiny zstd:zstd"
+test_needs="$build_needs prove:perl setpriv:util-linux ps:procps ip:iproute2 rsync:rsync vim:vim-tiny zstd:zstd /usr/sbin/mkfs.btrfs:btrfs-progs"
 
 client_needs="/etc/ssl/certs/ca-certificates.crt:ca-certificates javac:openjdk-17-jdk-headless mvn:maven go:golang-go node:nodejs npm:npm"
 
