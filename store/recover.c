@@ -19,6 +19,7 @@
 #include "store/store_impl.h"
 
 #define PROGRESS_MS 2000
+#define AHEAD ((int64_t)16 << 20)    /* so much of the log is on its way from the disk while what is before it is worked on */
 #define TOPIC_MAX 255                /* of a queue's name: it is a directory's */
 
 /* Log and queues are read under a guard, which leaves whatever runs when a page cannot be had. So no lock is held while
@@ -35,6 +36,7 @@ struct scan {
     int64_t told_at;
     struct mapped_file *file;    /* being read */
     int64_t at;                  /* from where in it */
+    int64_t asked;               /* the disk was asked for what is before */
     struct unit_cursor unit;     /* a reference under way */
     struct mapped_file *record;  /* the same */
     char why[BUS_WHY_SIZE];      /* which page could not be had; "": none */
@@ -70,6 +72,8 @@ static int unit_of(struct scan *c, struct store_queue *q, int64_t offset, struct
 
     c->unit.file = q->tail ? mapped_file_ref(q->tail) : NULL;     /* mostly the right file */
     rc = queue_unit(&c->s->env, q, &c->unit, offset, out);
+    if (rc == 0)
+        q->tail = c->unit.file;          /* so is the next one's */
     unit_cursor_end(&c->unit);
     return rc == 0 ? 1 : rc == -ENOENT ? 0 : rc;
 }
@@ -299,6 +303,18 @@ static void progress(struct scan *c, int64_t at)
              c->records);
 }
 
+/* The kernel's own reading ahead is some 100 KiB: the disk would stand still while they are worked on, and the other way
+ * round. */
+static void read_ahead(struct scan *c, const struct mapped_file *file, int64_t at)
+{
+    int64_t end = file->base + file->size, from = c->asked > at ? c->asked : at & ~(int64_t)4095;
+
+    if (c->asked - at > AHEAD / 2 || from >= end)
+        return;
+    c->asked = end - from < AHEAD ? end : from + AHEAD;
+    madvise(file->map + (from - file->base), (size_t)(c->asked - from), MADV_WILLNEED);
+}
+
 /* Reads the records of one file. 1: the file is over, go on with the next; 0: the log ends at c->end; or -errno. */
 static int read_records(void *arg)
 {
@@ -310,7 +326,9 @@ static int read_records(void *arg)
     for (;;) {
         struct message m;
         int64_t left = file->base + file->size - at;
-        int rc = message_record_get(file->map + (at - file->base), (size_t)left, check_crc, &m);
+        int rc;
+        read_ahead(c, file, at);
+        rc = message_record_get(file->map + (at - file->base), (size_t)left, check_crc, &m);
         c->end = at;
         if (left == 0 || rc == 1)
             return 1;
