@@ -20,6 +20,7 @@
 
 #define PROGRESS_MS 2000
 #define AHEAD ((int64_t)16 << 20)    /* so much of the log is on its way from the disk while what is before it is worked on */
+#define RECENT 64                    /* queues that are found without the table */
 #define TOPIC_MAX 255                /* of a queue's name: it is a directory's */
 
 /* Log and queues are read under a guard, which leaves whatever runs when a page cannot be had. So no lock is held while
@@ -40,6 +41,7 @@ struct scan {
     struct unit_cursor unit;     /* a reference under way */
     struct mapped_file *record;  /* the same */
     char why[BUS_WHY_SIZE];      /* which page could not be had; "": none */
+    struct store_queue *recent[RECENT];
     char topic[TOPIC_MAX];       /* of the record being read: the table of queues takes a lock to look for it */
 };
 
@@ -261,19 +263,29 @@ static int trim(struct scan *c, struct store_queue *q)
     return queue_cut(&c->s->env, q, max);
 }
 
+/* NULL without memory, or when it is no possible queue. */
+static struct store_queue *queue_of(struct scan *c, struct message *m)
+{
+    struct store_queue **q = &c->recent[(uint32_t)m->queue_id % RECENT];
+
+    if (*q && (*q)->id == m->queue_id && str_eq(queue_topic(*q), m->topic))
+        return *q;
+    if (m->topic.n > sizeof c->topic)
+        return NULL;
+    memcpy(c->topic, m->topic.p, m->topic.n);
+    m->topic.p = c->topic;
+    return *q = queue_table_get(&c->s->queues, &c->s->env, m->topic, m->queue_id);
+}
+
 static int dispatch(struct scan *c, struct message *m)
 {
     struct store *s = c->s;
-    struct store_queue *q = NULL;
+    struct store_queue *q;
     int rc;
 
     if (!is_indexed(m->sys_flag) || m->queue_offset < 0)
         return 0;
-    if (m->topic.n <= sizeof c->topic) {
-        memcpy(c->topic, m->topic.p, m->topic.n);
-        m->topic.p = c->topic;
-        q = queue_table_get(&s->queues, &s->env, m->topic, m->queue_id);
-    }
+    q = queue_of(c, m);
     if (!q) {
         log_warn("record at %" PRId64 " names no possible queue: %.*s/%" PRId32, m->physical_offset,
                  STR_ARG(m->topic), m->queue_id);
