@@ -13,7 +13,7 @@ use Test::More;
 apache_is_here() or plan skip_all => 'run tests/clients/setup first';
 my $messages = $ENV{BOTH_WAYS} || ($ENV{MQ_SOAK} ? 100_000 : 1_500);
 my %layout = (enableConsumeQueueExt => 'true', mappedFileSizeConsumeQueueExt => 4099, transientStorePoolEnable => 'true',
-    storePathCommitLog => 'DIR/log-a,DIR/log-b');
+    storePathCommitLog => 'DIR/log-a,DIR/log-b', mappedFileSizeCommitLog => 1048576);
 
 both_ways('TERM', 'clean stops', $messages, %layout);
 both_ways('KILL', 'kill -9', $messages / 2, %layout);
