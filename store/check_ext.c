@@ -5,41 +5,55 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "common/be.h"
 #include "common/file.h"
 #include "store/check_priv.h"
-#include "store/foreign.h"
+#include "store/queue_ext.h"
 
-static bool unit_is_whole(const char *raw, int64_t left)
+/* The unit at a place of the file: 0, -ENOENT, -EBADMSG as ext_unit_get, or other -errno. */
+static int unit_at(const struct check_file *x, int fd, int64_t at, struct ext_unit *u)
 {
-    int64_t size = fixed_get(&ext_unit, raw, EXT_SIZE), bits = fixed_get(&ext_unit, raw, EXT_BITS_SIZE);
+    int64_t left = x->size - at - EXT_BLANK;
+    char raw[EXT_UNIT_MIN];
+    int rc;
 
-    return size >= ext_unit.size && size <= left - EXT_END_BYTES && bits == size - ext_unit.size;
+    if (left < EXT_UNIT_MIN)
+        return -ENOENT;
+    rc = file_read_at(fd, raw, sizeof raw, at);
+    return rc ? rc : ext_unit_get(raw, (size_t)left, u);
+}
+
+/* Behind the last unit: -1 in the place of a size, or zeros. */
+static int check_end(struct check *c, const struct check_file *x, int fd, int64_t at)
+{
+    char raw[2];
+    int rc;
+
+    if (x->size - at < 2)
+        return 0;
+    if ((rc = file_read_at(fd, raw, sizeof raw, at)))
+        return rc;
+    if (be16_get(raw) == UINT16_MAX || (rc = check_is_zero(fd, at, x->size)) == 1)
+        return 0;
+    if (!rc)
+        check_find(c, x->path, at, "no unit of an extension");
+    return rc;
 }
 
 /* From unit to unit up to one that closes the file, or to zeros. */
 static int walk_file(struct check *c, const struct check_file *x, int fd)
 {
-    char raw[20];
+    struct ext_unit u;
     int64_t at = 0;
-    int rc = 0;
+    int rc;
 
-    while (!rc && x->size - at >= ext_unit.size) {
-        int64_t size;
-        if ((rc = file_read_at(fd, raw, ext_unit.size, at)))
-            return rc;
-        size = fixed_get(&ext_unit, raw, EXT_SIZE);
-        if (size == -1)
-            return 0;
-        if (size == 0 && (rc = check_is_zero(fd, at, x->size)))
-            return rc < 0 ? rc : 0;
-        if (!unit_is_whole(raw, x->size - at)) {
-            check_find(c, x->path, at, "no unit: %" PRId64 " bytes with a bit map of %" PRId64, size,
-                       fixed_get(&ext_unit, raw, EXT_BITS_SIZE));
-            return 0;
-        }
-        at += size;
+    for (; !(rc = unit_at(x, fd, at, &u)); at += u.size)
+        ;
+    if (rc == -EBADMSG) {
+        check_find(c, x->path, at, "no unit of an extension");
+        return 0;
     }
-    return rc;
+    return rc == -ENOENT ? check_end(c, x, fd, at) : rc;
 }
 
 static int open_file(struct check_ext *x, int i)
@@ -81,19 +95,17 @@ void check_ext_close(struct check_ext *x)
 
 int check_ext_get(struct check_ext *x, int64_t address, int64_t *tags_code, int64_t *store_time)
 {
-    int64_t offset = address - INT64_MIN;
-    char raw[20];
+    int64_t offset = ext_offset(address);
+    struct ext_unit u;
 
     for (int i = 0; i < x->files.n; i++) {
         const struct check_file *file = &x->files.v[i];
-        int64_t at = offset - file->base;
-        if (at < 0 || at >= file->size)
+        if (offset < file->base || offset - file->base >= file->size)
             continue;
-        if (file->size - at < ext_unit.size || open_file(x, i) || file_read_at(x->fd, raw, ext_unit.size, at) ||
-            !unit_is_whole(raw, file->size - at))
+        if (open_file(x, i) || unit_at(file, x->fd, offset - file->base, &u))
             return -ENOENT;
-        *tags_code = fixed_get(&ext_unit, raw, EXT_TAGS);
-        *store_time = fixed_get(&ext_unit, raw, EXT_TIME);
+        *tags_code = u.tags_code;
+        *store_time = u.store_time;
         return 0;
     }
     return -ENOENT;

@@ -12,7 +12,7 @@
 #include "common/file.h"
 #include "store/check_priv.h"
 #include "store/consume_queue.h"
-#include "store/foreign.h"
+#include "store/queue_ext.h"
 
 #define READ_UNITS 512
 
@@ -44,9 +44,9 @@ static void check_code(struct walk *w, const struct store_entry *e, const struct
 {
     int64_t at = place(w, w->unit), code = e->tags_code, time = m->store_timestamp;
 
-    if (code <= EXT_ADDRESS_MAX && check_ext_get(&w->ext, e->tags_code, &code, &time))
+    if (ext_is_address(code) && check_ext_get(&w->ext, e->tags_code, &code, &time))
         check_find(w->c, w->path, at, "unit %" PRId64 " names offset %" PRId64 " of the queue's extension, where no unit is",
-                   w->unit, e->tags_code - INT64_MIN);
+                   w->unit, ext_offset(e->tags_code));
     else if (!code_fits(w, code, m))
         check_find(w->c, w->path, at, "unit %" PRId64 " has the tag code %" PRId64 ", its record's is %" PRId64, w->unit,
                    code, message_tags_code(m->properties));

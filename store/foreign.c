@@ -40,14 +40,6 @@ static const struct field timercheck_fields[] = {
 };
 const struct fixed_format timer_checkpoint = {.size = 56, ROWS(timercheck_fields)};
 
-static const struct field ext_fields[] = {
-    [EXT_SIZE] = {"size", FIELD_I16, 0},
-    [EXT_TAGS] = {"tags", FIELD_I64, 2},
-    [EXT_TIME] = {"stored", FIELD_TIME, 10},
-    [EXT_BITS_SIZE] = {"bits_size", FIELD_I16, 18},
-};
-const struct fixed_format ext_unit = {.size = 20, ROWS(ext_fields)};
-
 int64_t fixed_get(const struct fixed_format *f, const char *p, int i)
 {
     p += f->fields[i].at;

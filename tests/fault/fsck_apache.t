@@ -104,7 +104,7 @@ damage("a unit's log offset", $queue, flip(47), 'unit 2 names');
 damage("a unit's size", $queue, flip(51), 'unit 2 says \d+ bytes');
 damage("a unit's address", $queue, flip(59), 'unit 2 ');
 damage('a unit lost', $queue, set(40, "\0" x 20), 'units 2 to 2 were not written');
-damage('an extension unit', $ext, flip(21), 'no unit: ');
+damage('an extension unit', $ext, flip(21), 'no unit of an extension');
 damage('a batch unit', $batch, flip(46 + 35), 'a batch unit with log offset');
 damage("an entry's hash", $index, set($table + 20, pack 'N', 12345), 'entry 1 has a hash that is of no key');
 damage("an entry's offset", $index, flip($table + 40 + 11), 'entry 2 names log offset \d+, where no record is');

@@ -157,7 +157,7 @@ damage('a config lost', 'config/topics.json', undef, 0, 'the file is missing, an
         like($said, qr/^\Q$store\/$queue\E: offset 0: $like/m, '... by the unit that names it');
         spew("$store/$x", $bytes);
     }
-    damage('a unit of the extension', $x, set(23, "\0\x05"), 23, 'no unit: 5 bytes with a bit map of 3');
+    damage('a unit of the extension', $x, set(23, "\0\x05"), 23, 'no unit of an extension');
     damage('an address that leads nowhere', $queue, set(12, pack 'q>', -9223372036854775808 + (1 << 30)), 0,
         'unit 0 names offset 1073741824 of the queue\'s extension, where no unit is');
     {

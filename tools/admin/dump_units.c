@@ -8,6 +8,7 @@
 #include "store/consume_queue.h"
 #include "store/foreign.h"
 #include "store/index_file.h"
+#include "store/queue_ext.h"
 #include "tools/admin/dump_priv.h"
 
 static int64_t base_of(const struct dump *d) { return d->base < 0 ? 0 : d->base; }
@@ -86,8 +87,8 @@ static void put_unit(struct dump *d, int64_t number, const char *p)
     line_int(d, "unit", number);
     line_int(d, "offset", e.physical_offset);
     line_int(d, "size", e.size);
-    if (e.tags_code <= EXT_ADDRESS_MAX)
-        line_int(d, "extension", e.tags_code - INT64_MIN);
+    if (ext_is_address(e.tags_code))
+        line_int(d, "extension", ext_offset(e.tags_code));
     else
         line_int(d, "tags", e.tags_code);
     if (unit_is_blank(&e))
@@ -147,27 +148,21 @@ static void put_bits(struct dump *d, const char *p, int64_t n)
         buf_printf(&d->line, "%02x", (unsigned char)p[i]);
 }
 
-/* A unit's size; 0: none is there. */
-static int64_t extension_size(const struct dump *d, int64_t at)
-{
-    int64_t left = d->size - at, size = left < ext_unit.size ? 0 : fixed_get(&ext_unit, d->map + at, EXT_SIZE);
-
-    return size >= ext_unit.size && size <= left &&
-           fixed_get(&ext_unit, d->map + at, EXT_BITS_SIZE) == size - ext_unit.size ? size : 0;
-}
-
 int dump_extension(struct dump *d)
 {
-    int64_t at = 0, size, left, base = base_of(d);
+    int64_t at = 0, left, base = base_of(d);
+    struct ext_unit u;
     int rc = 0;
 
-    for (; !rc && (size = extension_size(d, at)); at += size) {
+    for (; !rc && at < d->size && ext_unit_get(d->map + at, (size_t)(d->size - at), &u) == 0; at += u.size) {
         if (base + at < d->o->from)
             continue;
         line_start(d);
         line_int(d, "offset", base + at);
-        put_fields(d, &ext_unit, d->map + at);
-        put_bits(d, d->map + at + ext_unit.size, size - ext_unit.size);
+        line_int(d, "size", u.size);
+        line_int(d, "tags", u.tags_code);
+        line_time(d, "stored", u.store_time);
+        put_bits(d, d->map + at + EXT_UNIT_MIN, u.size - EXT_UNIT_MIN);
         rc = line_end(d);
     }
     if (rc)
@@ -181,7 +176,9 @@ int dump_extension(struct dump *d)
 
 bool looks_like_extension(const struct dump *d)
 {
-    return extension_size(d, 0) && fixed_get(&ext_unit, d->map, EXT_TIME) > 0;
+    struct ext_unit u;
+
+    return ext_unit_get(d->map, (size_t)d->size, &u) == 0 && u.store_time > 0;
 }
 
 /* ---- index ---- */
