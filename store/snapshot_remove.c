@@ -64,6 +64,8 @@ int snapshot_remove(const char *dir)
         return rc;
     if (rename(dir, gone) < 0)           /* so that half of it is never taken for a snapshot */
         return -errno;
+    if ((rc = dir_sync_of(dir)))         /* on disk before anything of it goes */
+        return rc;
     rc = remove_tree(AT_FDCWD, gone, 0);
     return rc ? rc : dir_sync_of(dir);
 }
