@@ -76,7 +76,7 @@ static int clear_tail(struct commit_log *l, struct mapped_file *m, int64_t end)
 int commit_log_set_end(struct commit_log *l, int64_t end, int64_t last_time, struct fault *f)
 {
     int64_t first, last;
-    int rc = 0;
+    int rc = 0, n;
 
     file_list_range(&l->files, &first, &last);
     atomic_store(&l->max, end);
@@ -92,8 +92,11 @@ int commit_log_set_end(struct commit_log *l, int64_t end, int64_t last_time, str
         rc = mapped_file_reserve(l->tail, l->dir, 0, l->file_size);
     if (rc)
         return fault_errno(f, -rc, "clear the commit log behind %" PRId64, end);
-    /* Files made ahead and never used, or behind a broken record. */
+    /* Files made ahead and never used, or behind a broken record; those must not come back with a power loss. */
+    n = file_list_count(&l->files);
     rc = file_list_cut(&l->files, l->dir, l->tail ? l->tail->base + 1 : end);
+    for (int i = 0; !rc && n > file_list_count(&l->files) && i < l->dirs.n; i++)
+        rc = l->dirs.home[i].read_only ? 0 : dir_sync(l->dirs.home[i].dir);
     return rc ? fault_errno(f, -rc, "remove commit log files behind %" PRId64, end) : 0;
 }
 

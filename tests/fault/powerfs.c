@@ -758,5 +758,6 @@ int main(int argc, char **argv)
     }
     if (se)
         session_close(se);
+    free(in.mem);
     return 0;
 }
