@@ -143,6 +143,9 @@ static void v_index_behind(const struct snapshot *s, struct buf *out) { buf_i64(
  * requests: these are nought because there is nothing that could wait. */
 static void v_nothing_waits(const struct snapshot *s, struct buf *out) { (void)s; buf_putc(out, '0'); }
 
+/* Apache's is how long the append under way has held the log's lock so far; ours, how long it went on doing so. */
+static void v_append_wait(const struct snapshot *s, struct buf *out) { buf_i64(out, s->st.append_wait_ms); }
+
 static void v_average(const struct snapshot *s, struct buf *out)
 {
     buf_printf(out, "%.2f", s->st.appended_messages ? (double)s->st.appended_bytes / (double)s->st.appended_messages : 0.0);
@@ -218,6 +221,7 @@ static const struct value_row {
     {"msgPutTotalTodayMorning", v_put_today},
     {"msgPutTotalTodayNow", v_put_total},
     {"msgPutTotalYesterdayMorning", v_put_yesterday},
+    {"pageCacheLockTimeMills", v_append_wait},
     {"pullThreadPoolQueueHeadWaitTimeMills", v_nothing_waits},
     {"pullThreadPoolQueueSize", v_nothing_waits},
     {"putMessageAverageSize", v_average},

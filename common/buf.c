@@ -158,7 +158,7 @@ void buf_free(struct buf *b)
     *b = (struct buf){0};
 }
 
-char *buf_room(struct buf *b, size_t n)
+char *buf_grow(struct buf *b, size_t n)
 {
     if (b->failed)
         return NULL;
@@ -182,17 +182,6 @@ char *buf_room(struct buf *b, size_t n)
     }
     return b->p + b->n;
 }
-
-void buf_put(struct buf *b, const void *p, size_t n)
-{
-    char *to = n ? buf_room(b, n) : NULL;
-    if (!to)
-        return;
-    memcpy(to, p, n);
-    b->n += n;
-}
-
-void buf_puts(struct buf *b, const char *z) { buf_put(b, z, strlen(z)); }
 
 /* Two digits at a time, from the end. */
 size_t fmt_i64(char out[21], int64_t v)

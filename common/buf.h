@@ -63,12 +63,30 @@ void buf_free(struct buf *b);                       /* frees and clears */
 static inline void buf_reset(struct buf *b) { b->n = 0; b->failed = false; }
 static inline bool buf_failed(const struct buf *b) { return b->failed; }
 static inline struct str buf_str(const struct buf *b) { return (struct str){b->p, b->n}; }
+char *buf_grow(struct buf *b, size_t n);            /* buf_room when there is none */
 /* Room for n more bytes; their place (not yet counted in n), or NULL. */
-char *buf_room(struct buf *b, size_t n);
-void buf_put(struct buf *b, const void *p, size_t n);
-void buf_puts(struct buf *b, const char *z);
+static inline char *buf_room(struct buf *b, size_t n)
+{
+    return n <= b->cap - b->n && b->p && !b->failed ? b->p + b->n : buf_grow(b, n);
+}
+static inline void buf_put(struct buf *b, const void *p, size_t n)
+{
+    char *to = n ? buf_room(b, n) : NULL;
+    if (!to)
+        return;
+    memcpy(to, p, n);
+    b->n += n;
+}
+static inline void buf_puts(struct buf *b, const char *z) { buf_put(b, z, strlen(z)); }
 static inline void buf_put_str(struct buf *b, struct str s) { buf_put(b, s.p, s.n); }
-static inline void buf_putc(struct buf *b, char c) { buf_put(b, &c, 1); }
+static inline void buf_putc(struct buf *b, char c)
+{
+    char *to = buf_room(b, 1);
+    if (!to)
+        return;
+    *to = c;
+    b->n++;
+}
 void buf_i64(struct buf *b, int64_t v);             /* decimal text */
 void buf_time(struct buf *b, int64_t ms);           /* local time, 2026-11-21T11:06:00.123; "-" for 0 and before */
 void buf_be16(struct buf *b, uint16_t v);

@@ -361,6 +361,8 @@ void *store_queue_data(const struct store_queue *q) { return atomic_load(&q->dat
 
 void store_stats(struct store *s, struct store_stats *out)
 {
+    int64_t asked;
+
     *out = (struct store_stats){
         .log_min = commit_log_min(&s->log),
         .log_max = commit_log_max(&s->log),
@@ -383,7 +385,9 @@ void store_stats(struct store *s, struct store_stats *out)
     };
     if (out->log_max - out->log_min >= MESSAGE_MIN_SIZE)
         out->earliest_store_timestamp = commit_log_time_at(&s->log, out->log_min, MESSAGE_MIN_SIZE);
+    asked = mono_ms();
     pthread_mutex_lock(&s->append_lock);
+    out->append_wait_ms = mono_ms() - asked;
     out->writable = s->writes == WRITES_ON && !atomic_load(&s->disk_full);
     if (!out->writable && s->writes == WRITES_ON)
         snprintf(out->why_not, sizeof out->why_not, "the disk is more than %d%% full", atomic_load(&s->disk_full));

@@ -290,6 +290,7 @@ struct store_stats {
     int64_t queue_maps;                /* queue files mapped now */
     int64_t expired_files;             /* log files deleted since open */
     int64_t boot_timestamp;
+    int64_t append_wait_ms;            /* what an append just now would have waited for the one before it: store_stats did */
 };
 void store_stats(struct store *s, struct store_stats *out);
 const char *store_root(const struct store *s);
