@@ -50,6 +50,7 @@ void op_delete_expired_commitlog(struct request *r);             /* 329 */
 void op_update_broker_config(struct request *r);                 /* 25 */
 void op_get_broker_config(struct request *r);                    /* 26 */
 void op_get_broker_runtime_info(struct request *r);              /* 28 */
+void op_view_broker_stats_data(struct request *r);               /* 315 */
 /* admin_snapshot.c: requests of our own */
 void op_create_snapshot(struct request *r);                      /* 30001 */
 void op_delete_snapshot(struct request *r);                      /* 30002 */

@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "broker/config_live.h"
+#include "broker/stats.h"
 #include "common/json.h"
 
 #define CHANGES_MAX 256              /* keys one request may change */
@@ -99,6 +100,49 @@ void op_get_broker_runtime_info(struct request *r)
     jw_kobject(&w, "table");
     broker_runtime(broker_of(r), put_value, &w);
     jw_object_end(&w);
+    jw_object_end(&w);
+    admin_reply_json(r, &body);
+}
+
+/* ---- 315 ---- */
+
+struct stats_header {
+    struct str name, key;
+};
+static const struct field stats_fields[] = {
+    {"statsName", FIELD_STR, offsetof(struct stats_header, name), true, NULL},
+    {"statsKey", FIELD_STR, offsetof(struct stats_header, key), true, NULL},
+};
+
+/* Apache's BrokerStatsItem. */
+static void put_window(struct json_writer *w, const char *name, const struct stats_window *s)
+{
+    jw_kobject(w, name);
+    jw_key(w, "avgpt");
+    jw_double(w, s->per_call);
+    jw_kint(w, "sum", s->sum);
+    jw_key(w, "tps");
+    jw_double(w, s->per_second);
+    jw_object_end(w);
+}
+
+void op_view_broker_stats_data(struct request *r)
+{
+    struct buf body = {0};
+    struct stats_header h;
+    struct json_writer w;
+    struct stats_data d;
+    struct fault f;
+
+    if (FIELDS_DECODE(stats_fields, request_cmd(r), &h, &f) || stats_get(broker_of(r), h.name, h.key, &d, &f)) {
+        reply_fault(r, &f);
+        return;
+    }
+    jw_init(&w, &body, false);
+    jw_object(&w);
+    put_window(&w, "statsDay", &d.day);
+    put_window(&w, "statsHour", &d.hour);
+    put_window(&w, "statsMinute", &d.minute);
     jw_object_end(&w);
     admin_reply_json(r, &body);
 }

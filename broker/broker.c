@@ -21,6 +21,7 @@
 #include "broker/saver.h"
 #include "broker/schedule.h"
 #include "broker/state.h"
+#include "broker/stats.h"
 #include "broker/ticker.h"
 #include "broker/topics_auto.h"
 #include "common/clock.h"
@@ -155,7 +156,8 @@ static int open_parts(struct broker *b, struct fault *f)
     if ((rc = audit_open(audit_file, &b->audit, f)))
         return rc;
     if ((rc = meta_open(b->store, &b->meta)) || (rc = offsets_open(&b->offsets)) || (rc = clients_open(b, &b->clients)) ||
-        (rc = hold_open(b, &b->hold)) || (rc = order_locks_open(&b->order_locks)) || (rc = runtime_open(&b->runtime)))
+        (rc = hold_open(b, &b->hold)) || (rc = order_locks_open(&b->order_locks)) || (rc = runtime_open(&b->runtime)) ||
+        (rc = stats_open(&b->stats)))
         return fault_errno(f, -rc, "making the broker's tables");
     if ((rc = schedule_open(b, &b->schedule, f)) || (rc = load_tables(b, dir, f)) || (rc = open_saver(b, dir, f)))
         return rc;
@@ -232,6 +234,7 @@ static void tick(void *ctx, int64_t n)      /* every 100 ms */
     if (n % 100 == 0) {
         clients_sweep(b);
         order_locks_sweep(b->order_locks);
+        stats_sample(b, mono_ms());
     }
 }
 
@@ -275,6 +278,8 @@ void broker_close(struct broker *b)
         schedule_free(b->schedule);
     if (b->runtime)
         runtime_close(b->runtime);
+    if (b->stats)
+        stats_close(b->stats);
     if (b->order_locks)
         order_locks_close(b->order_locks);
     if (b->clients)

@@ -221,6 +221,7 @@ void topic_free(struct topic *t)
     attributes_free(&t->attributes);
     free(t->queues);
     free(t->other_json);
+    flow_end(&t->puts);
     free(t);
 }
 

@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 #include <uthash.h>
 #include "broker/broker.h"
+#include "broker/stats.h"
 #include "common/json.h"
 
 #define OWNER_ATTRIBUTE "mqfs.owner"
@@ -33,6 +34,7 @@ struct topic {
     struct store_queue **queues;
     int32_t n_queues;
     char *other_json;                /* members of its JSON that we do not use, as an object; NULL: none */
+    struct flow puts;                /* what was put into it since start */
 };
 
 struct binding {

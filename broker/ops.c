@@ -51,6 +51,7 @@ const struct op broker_ops[] = {
     {309, "CONSUME_MESSAGE_DIRECTLY", op_consume_message_directly, OP_WORKER, "lets a consumer consume one message now"},
     {310, "SEND_MESSAGE_V2", op_send_message_v2, 0, "appends one message to a queue (short header)"},
     {314, "CLONE_GROUP_OFFSET", op_clone_group_offset, OP_WORKER | OP_ADMIN, "copies committed offsets to another group"},
+    {315, "VIEW_BROKER_STATS_DATA", op_view_broker_stats_data, 0, "messages and bytes put into a topic, or got from it by a group, in a minute, hour and day"},
     {316, "CLEAN_UNUSED_TOPIC", op_clean_unused_topic, OP_WORKER | OP_ADMIN, "removes the queues of topics that do not exist"},
     {320, "SEND_BATCH_MESSAGE", op_send_message_v2, 0, "appends a batch to a queue"},
     {328, "GET_ALL_PRODUCER_INFO", op_get_all_producer_info, 0, "all connected producers"},

@@ -9,6 +9,7 @@
 #include "broker/hold.h"
 #include "broker/offsets.h"
 #include "broker/put.h"
+#include "broker/stats.h"
 #include "common/clock.h"
 #include "common/log.h"
 
@@ -275,10 +276,12 @@ static int read_queue(struct pull *p, struct fault *f)
     p->min = res->min;
     p->max = res->max;
     p->suggest = suggested(p, res->cold);
-    if (res->status == STORE_FOUND)
+    if (res->status == STORE_FOUND) {
         p->found = res;
-    else
+        stats_got(p->b, p->h.topic, p->h.group, res->n_messages, res->bytes);
+    } else {
         store_release(res);
+    }
     return 0;
 }
 

@@ -10,13 +10,20 @@ int put_append(struct broker *b, struct topic *t, const struct message *m, const
                struct store_put *out, struct fault *f)
 {
     struct store_queue *q = topic_queue(t, m->queue_id);
+    int64_t bytes = 0;
+    int rc;
 
     if (!q)
         return fault_set(f, RC_INVALID_PARAMETER, EINVAL,
                          "topic %s has %d queues, so no queue %d", t->info.name,
                          t->n_queues, m->queue_id);
-    return n == 1 ? store_append(b->store, q, m, *tags_codes, out, f) :
-                    store_append_batch(b->store, q, m, tags_codes, n, out, f);
+    rc = n == 1 ? store_append(b->store, q, m, *tags_codes, out, f) :
+                  store_append_batch(b->store, q, m, tags_codes, n, out, f);
+    for (int i = 0; i < n && !rc; i++)
+        bytes += out[i].size;
+    if (!rc)
+        flow_count(&t->puts, n, bytes);
+    return rc;
 }
 
 /* ---- topics that are made on the way ---- */

@@ -23,6 +23,7 @@ struct registrar;   /* registration with name servers: registrar.h */
 struct audit;       /* audit.h */
 struct ticker;      /* the sweeps' thread: ticker.h */
 struct runtime;     /* rates: runtime.h */
+struct stats;       /* rates of topics and groups: stats.h */
 
 typedef void broker_event_fn(void *ctx, enum broker_event kind, enum event_what what, struct str name, struct str sub);
 
@@ -41,6 +42,7 @@ struct broker {
     struct audit *audit;
     struct ticker *ticker;
     struct runtime *runtime;
+    struct stats *stats;
     struct store *store;
     struct server *server;
     struct client *out;              /* outgoing requests */

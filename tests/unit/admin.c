@@ -7,6 +7,7 @@
 #include "tests/unit/broker_help.h"
 
 #include "broker/offsets.h"
+#include "broker/stats.h"
 #include "common/json.h"
 #include "common/log.h"
 
@@ -376,6 +377,28 @@ static void test_broker(void)
     is_int(ASK0(28, NULL), 0, "28 shows runtime values");
     ok(body_has("\"brokerVersionDesc\":\"V5_5_0\"") && body_has("\"putTps\":\"") &&
        body_has("\"brokerActive\":\"true\"") && body_has("\"bootTimestamp\":\""), "as KVTable");
+    ok(body_has("\"pageCacheLockTimeMills\":\""), "with what clusterList calls PCWait");
+}
+
+static void test_stats(void)
+{
+    make_topic("Counted", 1);
+    is_int(ASK(315, NULL, "statsName", "TOPIC_PUT_NUMS", "statsKey", "Counted"), RC_SYSTEM_ERROR, "315 of a topic without messages: %s",
+           remark(&r));
+    is_int(ASK(315, NULL, "statsName", "NO_NUMS", "statsKey", "Counted"), RC_SYSTEM_ERROR, "... of no such name: %s", remark(&r));
+    is_int(ASK(315, NULL, "statsName", "TOPIC_PUT_NUMS"), RC_INVALID_PARAMETER, "... without a key: %s", remark(&r));
+    for (int i = 0; i < 3; i++) {
+        ask_send(&a, "Counted", 0, "body", "");
+        is_int(answer_to(&a, &r), 0, "a message");
+    }
+    ask_pull(&a, "g1", "Counted", 0, 0);
+    is_int(answer_to(&a, &r), 0, "pulled");
+    stats_sample(house, mono_ms());
+    is_int(ASK(315, NULL, "statsName", "TOPIC_PUT_NUMS", "statsKey", "Counted"), 0, "315 shows what was put");
+    ok(body_has("{\"statsDay\":{\"avgpt\":1.0,\"sum\":3,\"tps\":") && body_has("\"statsMinute\":{\"avgpt\":1.0,\"sum\":3,\"tps\":0."),
+       "... as BrokerStatsData");
+    is_int(ASK(315, NULL, "statsName", "GROUP_GET_NUMS", "statsKey", "Counted@g1"), 0, "... and what a group got");
+    ok(body_has("\"statsMinute\":{\"avgpt\":3.0,\"sum\":3,\"tps\":0."), "... in one pull");
 }
 
 /* ---- wrong values ---- */
@@ -397,13 +420,13 @@ static const char *random_text(unsigned *seed, char out[64])
 static void test_garbage(void)
 {
     static const int codes[] = {14, 15, 17, 18, 21, 25, 26, 28, 29, 30, 31, 32, 43, 45, 200, 201, 202, 207,
-                                208, 215, 222, 225, 303, 305, 308, 314, 351, 352};
+                                208, 215, 222, 225, 303, 305, 308, 314, 315, 351, 352};
     static const char *const names[] = {"topic", "group", "consumerGroup", "groupName", "queueId", "offset",
                                         "commitOffset", "timestamp", "readQueueNums",
                                         "writeQueueNums", "perm", "attributes", "topicFilterType",
                                         "srcGroup", "destGroup", "topicSeq", "maxTopicNum",
                                         "dataVersion", "topicList", "compareGroup", "filterGroups",
-                                        "isForce", "order"};
+                                        "isForce", "order", "statsName", "statsKey"};
     static const char *const bodies[] = {"", "{", "[]", "5", "{\"groupName\":5}",
                                          "{\"topicConfigList\":{}}", "{\"groupConfigList\":[[]]}",
                                          "a=b\n=\n==", "\xff",
@@ -441,6 +464,7 @@ int main(void)
     test_progress();
     test_reset();
     test_broker();
+    test_stats();
     test_garbage();
     house_close();
     arena_free(&arena);
