@@ -23,6 +23,9 @@ sub says {
 
 says('clusterList', qr/^$cluster\s+broker-a\s+0\s+127\.0\.0\.1:$port\s+V5_/m,
     'clusterList');
+# timer, PCWait(ms), hours, disk, active: none of it unknown
+says('clusterList has all its columns', qr/^$cluster\s+broker-a\s.*\)\s+0-0\(\S+ \S+ \S+\)\s+\d+\s+\S+\s+[01]\.\d{4}\s+true$/m, 'clusterList');
+unlike(mqadmin($peer, 'clusterList'), qr/null/, 'clusterList: no null');
 says('brokerStatus', qr/^brokerVersionDesc\s*: V5_/m, 'brokerStatus', '-b', $broker);
 
 says('updateTopic on a broker', qr/create topic to \Q$broker\E success/,
@@ -87,6 +90,9 @@ says('consumerConnection of a group that has left', qr/CODE: 206/,
 
 # a group that has consumed and left
 run_driver('5.5.0', $peer, $prefix, [java($peer, '5.5.0')], 'lite');
+# sampled every ten seconds: 48 messages were put; some of them were got twice
+says('statsAll', qr/^$prefix-lite\s+$prefix-lite-g\s+4\s+\d+\.\d\d\s+\d+\.\d\d\s+48\s+\d+$/m, 'statsAll', '-t', "$prefix-lite");
+like(mqadmin($peer, 'statsAll', '-t', 'ta'), qr/^ta\s+0\s+0\.\d\d\s+1\s+NO_CONSUMER$/m, 'statsAll of a topic without consumers');
 my $progress = says('consumerProgress', qr/^Consume Diff Total: 4$/m,
     'consumerProgress', '-g', "$prefix-lite-g");
 like($progress, qr/^$prefix-lite\s+broker-a\s+$_\s+12\s+11\s+1\s/m,
