@@ -87,6 +87,7 @@ void jw_str(struct json_writer *w, struct str s);
 void jw_text(struct json_writer *w, const char *z);
 void jw_int(struct json_writer *w, int64_t v);
 void jw_bool(struct json_writer *w, bool v);
+void jw_double(struct json_writer *w, double v);      /* as Double.toString: 0.0, 12.5, 1.0E7; NaN and infinite: null */
 void jw_null(struct json_writer *w);
 /* Writes a parsed value again, as it was (unknown members kept across a rewrite). */
 void jw_value(struct json_writer *w, const struct json *v);

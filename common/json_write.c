@@ -1,3 +1,7 @@
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
 #include "common/json.h"
 #include "common/json_text.h"
 
@@ -124,6 +128,51 @@ void jw_int(struct json_writer *w, int64_t v)
 
 void jw_bool(struct json_writer *w, bool v) { put_literal(w, v ? "true" : "false"); }
 void jw_null(struct json_writer *w) { put_literal(w, "null"); }
+
+/* Java writes plain digits from 10^-3 up to 10^7, and d.dddE±n beyond. */
+static void put_java_double(struct buf *out, const char *digits, int n, int exponent)
+{
+    bool plain = exponent >= -3 && exponent < 7;
+    int whole = plain ? exponent + 1 : 1;       /* digits before the point; none: leading zeros */
+
+    if (whole <= 0)
+        buf_putc(out, '0');
+    for (int i = 0; i < whole; i++)
+        buf_putc(out, i < n ? digits[i] : '0');
+    buf_putc(out, '.');
+    for (int i = whole; i < 0; i++)
+        buf_putc(out, '0');
+    if (whole < n)
+        buf_put(out, digits + (whole > 0 ? whole : 0), (size_t)(n - (whole > 0 ? whole : 0)));
+    else
+        buf_putc(out, '0');
+    if (!plain)
+        buf_printf(out, "E%d", exponent);
+}
+
+void jw_double(struct json_writer *w, double v)
+{
+    char text[32], digits[20];
+    int n = 0, precision = 0;
+    const char *e;
+
+    if (!isfinite(v)) {
+        jw_null(w);
+        return;
+    }
+    begin(w);
+    if (signbit(v))
+        buf_putc(w->out, '-');
+    v = fabs(v);
+    do      /* the fewest digits that read back as v */
+        snprintf(text, sizeof(text), "%.*e", precision, v);
+    while (strtod(text, NULL) != v && ++precision < 17);
+    for (e = text; *e != 'e'; e++) {
+        if (*e >= '0' && *e <= '9')
+            digits[n++] = *e;
+    }
+    put_java_double(w->out, digits, n, v > 0 ? atoi(e + 1) : 0);
+}
 
 static void put_member_key(struct json_writer *w, const struct json *key)
 {

@@ -259,6 +259,25 @@ static void test_write(void)
             "\"-3\":[null,{},[]],{\"q\":0}:5}", "every kind of value, integer keys quoted");
 }
 
+static void test_doubles(void)
+{
+    static const struct { double d; const char *want; } rows[] = {
+        {0, "0.0"}, {-0.0, "-0.0"}, {1, "1.0"}, {12.5, "12.5"}, {-12.5, "-12.5"}, {100, "100.0"}, {0.1, "0.1"}, {1.0 / 3, "0.3333333333333333"},
+        {0.001, "0.001"}, {0.00123, "0.00123"}, {1e-4, "1.0E-4"}, {9999999.5, "9999999.5"}, {1e7, "1.0E7"}, {123456789.125, "1.23456789125E8"},
+        {3e10, "3.0E10"}, {1e21, "1.0E21"}, {1e300, "1.0E300"}, {9007199254740992.0, "9.007199254740992E15"}, {1.7976931348623157e308, "1.7976931348623157E308"},
+        {NAN, "null"}, {INFINITY, "null"}, {-INFINITY, "null"},
+    };
+    struct json_writer w;
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        buf_reset(&out);
+        jw_init(&w, &out, false);
+        jw_double(&w, rows[i].d);
+        buf_putc(&out, 0);
+        is_text(out.p, rows[i].want, "a double: %s", rows[i].want);
+    }
+}
+
 /* Long texts are escaped in pieces, and no character may be cut by that. */
 static void test_long_texts(void)
 {
@@ -382,6 +401,7 @@ int main(void)
     test_limit();
     test_loose();
     test_write();
+    test_doubles();
     test_long_texts();
     test_overflow();
     test_truncated();
