@@ -16,10 +16,10 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/remoting/codes.h"
+#include "store/read_ahead.h"
 #include "store/store_impl.h"
 
 #define PROGRESS_MS 2000
-#define AHEAD ((int64_t)16 << 20)    /* so much of the log is on its way from the disk while what is before it is worked on */
 #define RECENT 64                    /* queues that are found without the table */
 #define TOPIC_MAX 255                /* of a queue's name: it is a directory's */
 
@@ -37,7 +37,7 @@ struct scan {
     int64_t told_at;
     struct mapped_file *file;    /* being read */
     int64_t at;                  /* from where in it */
-    int64_t asked;               /* the disk was asked for what is before */
+    struct read_ahead ahead;     /* of it */
     struct unit_cursor unit;     /* a reference under way */
     struct mapped_file *record;  /* the same */
     char why[BUS_WHY_SIZE];      /* which page could not be had; "": none */
@@ -315,18 +315,6 @@ static void progress(struct scan *c, int64_t at)
              c->records);
 }
 
-/* The kernel's own reading ahead is some 100 KiB: the disk would stand still while they are worked on, and the other way
- * round. */
-static void read_ahead(struct scan *c, const struct mapped_file *file, int64_t at)
-{
-    int64_t end = file->base + file->size, from = c->asked > at ? c->asked : at & ~(int64_t)4095;
-
-    if (c->asked - at > AHEAD / 2 || from >= end)
-        return;
-    c->asked = end - from < AHEAD ? end : from + AHEAD;
-    madvise(file->map + (from - file->base), (size_t)(c->asked - from), MADV_WILLNEED);
-}
-
 /* Reads the records of one file. 1: the file is over, go on with the next; 0: the log ends at c->end; or -errno. */
 static int read_records(void *arg)
 {
@@ -339,7 +327,7 @@ static int read_records(void *arg)
         struct message m;
         int64_t left = file->base + file->size - at;
         int rc;
-        read_ahead(c, file, at);
+        read_ahead_at(&c->ahead, at);
         rc = message_record_get(file->map + (at - file->base), (size_t)left, check_crc, &m);
         c->end = at;
         if (left == 0 || rc == 1)
@@ -364,8 +352,10 @@ static int scan_file(struct scan *c)
     int rc;
 
     madvise(c->file->map, (size_t)c->file->size, MADV_SEQUENTIAL);
+    read_ahead_start(&c->ahead, c->file, c->at);
     if ((rc = bus_guarded(read_records, c)) == -EIO)
         bus_why(c->why, sizeof c->why);
+    read_ahead_stop(&c->ahead);
     unit_cursor_end(&c->unit);
     mapped_file_unref(c->record);
     c->record = NULL;
