@@ -46,9 +46,9 @@ static void open_saver(int32_t period)
     }
 }
 
-static char *path_of(const char *name)
+static const char *path_of(const char *name)
 {
-    static char path[100];
+    static _Thread_local char path[100];     /* test_shared reads with several threads */
 
     snprintf(path, sizeof(path), "%s/%s", dir, name);
     return path;
