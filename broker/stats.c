@@ -231,9 +231,10 @@ static const struct {
 };
 #define N_ITEMS (sizeof(items) / sizeof(items[0]))
 
+/* Up to the newest sample of all: the hour's own last one may be ten minutes old, the day's an hour. */
 static struct stats_window window_of(const struct stats_samples *s, enum window w, bool bytes)
 {
-    const struct sample *first = &s->all[windows[w].first], *last = first + s->n[w] - 1;
+    const struct sample *first = &s->all[windows[w].first], *last = &s->all[windows[MINUTE].first + s->n[MINUTE] - 1];
     int64_t sum = bytes ? last->bytes - first->bytes : last->messages - first->messages;
     int64_t times = last->times - first->times, ms = last->at - first->at;
 

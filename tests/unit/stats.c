@@ -57,7 +57,13 @@ static void test_topic(void)
     ok(d.day.sum == 10 && near(d.day.per_second, 10.0 / 3600), "... in the day's first hour");
     is_int(get("TOPIC_PUT_SIZE", "ta"), 0, "its bytes");
     ok(d.minute.sum == 1000 && near(d.minute.per_second, 100) && near(d.minute.per_call, 500), "... are told likewise");
-    sample(5);
+    flow_count(&add_topic("tc")->puts, 1, 1);
+    sample(1);
+    flow_count(&meta_topic(b.meta, str_of("tc"))->puts, 37, 1);
+    sample(1);
+    ok(!get("TOPIC_PUT_NUMS", "tc") && d.minute.sum == 38 && d.hour.sum == 38 && d.day.sum == 38,
+       "hour and day reach up to the newest sample, not to their own last one");
+    sample(3);
     ok(!get("TOPIC_PUT_NUMS", "ta") && d.minute.sum == 10 && near(d.minute.per_second, 10.0 / 60), "a minute later they are still in it");
     sample(1);
     ok(!get("TOPIC_PUT_NUMS", "ta") && d.minute.sum == 0 && near(d.minute.per_call, 0), "... then not any more");
