@@ -195,6 +195,7 @@ int broker_group_lag(struct broker *b, struct str group, void (*each)(void *arg,
 
 /* ---- clients ---- */
 struct client_info {
+    uint64_t number;                 /* stable while it is in the group; a directory cookie */
     char id[256];
     char address[64];
     const char *language;
@@ -205,9 +206,19 @@ struct client_info {
     const char *message_model;
     const char *consume_from_where;
 };
-/* The members of a group: the n-th (from 0), or -ENOENT. */
-int broker_client_at(struct broker *b, enum group_kind kind, struct str group, uint32_t n, struct client_info *out);
-int broker_client_get(struct broker *b, enum group_kind kind, struct str group, struct str id, struct client_info *out);
+/* Whose clients are meant: a group's; or, when that is empty, a topic's: the members of the consumer groups that subscribe
+ * it and of the producer groups that are bound to it (no producer says where it will send); both empty: the broker's. */
+struct client_scope {
+    enum group_kind kind;
+    struct str group, topic;
+};
+/* The client with the smallest number > after (start with 0), -ENOENT at the end. One that is in several groups is shown
+ * once, as a member of the first it joined. */
+int broker_client_next(struct broker *b, const struct client_scope *in, uint64_t after, struct client_info *out);
+int broker_client_get(struct broker *b, const struct client_scope *in, struct str id, struct client_info *out);
+/* The groups in that scope that the client is a member of, one call each, under a lock. */
+void broker_client_groups(struct broker *b, const struct client_scope *in, struct str id,
+                          void (*each)(void *arg, enum group_kind kind, struct str group), void *arg);
 /* Subscriptions of a consumer group, one call each. */
 void broker_subscriptions(struct broker *b, struct str group,
                           void (*each)(void *arg, struct str topic, struct str expression_type, struct str expression), void *arg);

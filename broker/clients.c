@@ -129,7 +129,7 @@ static void member_attach(struct member *m, struct conn *conn)
     conn_set_data(conn, m);
 }
 
-static struct member *member_make(struct client_group *g, struct str id, struct conn *conn)
+static struct member *member_make(struct clients *cl, struct client_group *g, struct str id, struct conn *conn)
 {
     struct member *m = calloc(1, sizeof(*m));
 
@@ -138,6 +138,7 @@ static struct member *member_make(struct client_group *g, struct str id, struct 
         return NULL;
     }
     m->group = g;
+    m->number = ++cl->n_joined;
     m->connected = wall_ms();
     member_attach(m, conn);
     HASH_ADD_KEYPTR(hh, g->members, m->id, id.n, m);
@@ -237,7 +238,7 @@ static int join_locked(struct clients *cl, enum group_kind kind, struct str grou
         member_attach(m, conn);
         *changed = true;
     } else if (!m) {
-        m = member_make(g, id, conn);
+        m = member_make(cl, g, id, conn);
         if (!m) {
             group_free_if_empty(cl, g);
             return -ENOMEM;

@@ -23,6 +23,7 @@ struct member {
     struct client_group *group;
     struct conn *conn;               /* held */
     char *id;
+    uint64_t number;                 /* smaller than those of all that joined a group later */
     int language, version;
     int64_t connected;               /* wall ms */
     int64_t last_heartbeat;          /* wall ms */
@@ -48,6 +49,7 @@ struct client_group {
 struct clients {
     pthread_mutex_t lock;            /* guards all below. Under it: no other broker lock, no sends, no disk */
     struct client_group *groups[2];  /* hash, by enum group_kind */
+    uint64_t n_joined;               /* members ever: the newest one's number */
 };
 
 struct client_group *clients_group(struct clients *cl, enum group_kind kind, struct str name);

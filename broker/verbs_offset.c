@@ -211,11 +211,12 @@ static void tell_member(struct conn *conn, struct str group, struct str topic, s
 static int tell_members(struct broker *b, struct str group, struct str topic,
                         const struct reset_queue *queues, int n)
 {
+    struct client_scope members = {.kind = CONSUMER_GROUP, .group = group};
+    struct client_info who = {0};
     struct buf body = {0};
-    struct client_info who;
     int told = 0;
 
-    for (uint32_t i = 0; i < MEMBERS_MAX && broker_client_at(b, CONSUMER_GROUP, group, i, &who) == 0; i++) {
+    for (int i = 0; i < MEMBERS_MAX && broker_client_next(b, &members, who.number, &who) == 0; i++) {
         struct conn *conn = clients_member(b->clients, CONSUMER_GROUP, group, str_of(who.id));
 
         if (!conn)

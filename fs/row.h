@@ -32,6 +32,7 @@ struct at {
     struct topic_info topic;
     struct group_info group;
     struct binding_info binding;
+    struct client_scope clients;     /* its texts are other parameters' */
     struct client_info client;
     int32_t queue;
     struct queue_info q;
@@ -77,10 +78,17 @@ extern const struct row queue_rows[];
 extern const struct row topic_groups_rows[];
 extern const struct row groups_rows[];       /* rows_group.c */
 extern const struct row producers_rows[];
+extern const struct row members_rows[];      /* rows_client.c: a group's */
+extern const struct row clients_rows[];      /* a topic's or the broker's */
 extern const struct row broker_rows[];       /* rows_broker.c */
 extern const struct row index_rows[];        /* rows_index.c */
 extern const struct row at_rows[];
 extern const struct row snapshots_rows[];    /* rows_snapshot.c */
+
+/* Loads of directories of clients: they say whose (rows_client.c). */
+int members_load(struct at *a, struct str name);
+int topic_clients_load(struct at *a, struct str name);
+int all_clients_load(struct at *a, struct str name);
 
 static inline bool row_is_pattern(const struct row *r) { return r->name[0] == '{'; }
 

@@ -161,6 +161,8 @@ const struct row broker_rows[] = {
     {.name = "stats", .kind = ROW_DIR, .mode = 0755, .rows = stats_rows, .read_help = "runtime values, one a file"},
     {.name = "status", .kind = ROW_FILE, .mode = 0444, .flags = ROW_VOLATILE, .text = status_text,
      .read_help = "all runtime values in one table"},
+    {.name = "clients", .kind = ROW_DIR, .mode = 0755, .rows = clients_rows, .load = all_clients_load,
+     .read_help = "all clients that are connected"},
     {.name = "system", .kind = ROW_DIR, .mode = 0755, .rows = system_rows, .read_help = "the system's own topics"},
     {.name = "audit", .kind = ROW_FILE, .mode = 0440, .flags = ROW_VOLATILE | ROW_RAW, .path = audit_file,
      .read_help = "each change of governance or configuration, one JSON line; for root and adminGroup"},

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include "common/json.h"
 #include "common/remoting/codes.h"
-#include "fs/escape.h"
 
 static struct str group_name(const struct at *a) { return str_of(a->group.name); }
 
@@ -305,129 +304,6 @@ static int lag_json_text(struct at *a, struct buf *out)
     return rc;
 }
 
-/* ---- clients ---- */
-
-/* A client chose its id itself: not every one is a file's name (fs/escape.h). Ids of 255 bytes may have a cut one. */
-static uint64_t client_mark(struct str id)
-{
-    uint64_t h = UINT64_C(0xCBF29CE484222325);
-
-    for (size_t i = 0; i < id.n; i++)
-        h = (h ^ (unsigned char)id.p[i]) * UINT64_C(0x100000001B3);
-    return h;
-}
-
-static int client_found(struct at *a)
-{
-    a->mtime_ms = a->client.last_heartbeat;
-    return 0;
-}
-
-static int client_load_cut(struct at *a, struct str name)
-{
-    for (uint32_t i = 0; broker_client_at(a->b, a->kind, group_name(a), i, &a->client) == 0; i++)
-        if (name_is_of(name, str_of(a->client.id), client_mark(str_of(a->client.id))))
-            return client_found(a);
-    return -ENOENT;
-}
-
-static int client_load(struct at *a, struct str name)
-{
-    struct buf id = {0};
-    uint64_t mark;
-    int rc;
-
-    if (name_is_cut(name, &mark))
-        return client_load_cut(a, name);
-    rc = name_unescape(name, &id);
-    if (!rc)
-        rc = broker_client_get(a->b, a->kind, group_name(a), buf_str(&id), &a->client);
-    buf_free(&id);
-    return rc ? rc : client_found(a);
-}
-
-static int client_next(struct at *a, uint64_t after, uint64_t *cookie)
-{
-    for (; after < UINT32_MAX && broker_client_at(a->b, a->kind, group_name(a), (uint32_t)after, &a->client) == 0; after++) {
-        if (!a->client.id[0])
-            continue;
-        name_escape(str_of(a->client.id), client_mark(str_of(a->client.id)), a->name);
-        *cookie = after + 1;
-        return client_found(a);
-    }
-    return -ENOENT;
-}
-
-/* What a client said of itself: none of it may break a line. */
-static void put_plain(struct buf *out, struct str s)
-{
-    for (size_t i = 0; i < s.n; i++)
-        buf_putc(out, (unsigned char)s.p[i] < ' ' ? '?' : s.p[i]);
-}
-
-static void client_line(struct buf *out, const char *name, const char *value)
-{
-    if (!value || !value[0])
-        return;
-    buf_printf(out, "%-14s ", name);
-    put_plain(out, str_of(value));
-    buf_putc(out, '\n');
-}
-
-static void subscription_line(void *arg, struct str topic, struct str type, struct str expression)
-{
-    struct str words[] = {topic, type, expression};
-
-    buf_printf(arg, "%-14s", "subscription");
-    for (size_t i = 0; i < 3; i++) {
-        buf_putc(arg, ' ');
-        put_plain(arg, words[i]);
-    }
-    buf_putc(arg, '\n');
-}
-
-struct holding {
-    struct buf *out;
-    const char *id;
-};
-
-static void holding_line(void *arg, const struct lag_info *r)
-{
-    struct holding *h = arg;
-
-    if (r->holder && strcmp(r->holder, h->id) == 0)
-        buf_printf(h->out, "%-14s %s %d\n", "queue", r->topic, (int)r->queue);
-}
-
-static int client_text(struct at *a, struct buf *out)
-{
-    const struct client_info *c = &a->client;
-    struct holding h = {out, c->id};
-
-    client_line(out, "address", c->address);
-    client_line(out, "language", c->language);
-    buf_printf(out, "%-14s %d\n", "version", (int)c->version);
-    buf_printf(out, "%-14s ", "connected");
-    buf_time(out, c->connected);
-    buf_printf(out, "\n%-14s ", "last_heartbeat");
-    buf_time(out, c->last_heartbeat);
-    buf_putc(out, '\n');
-    client_line(out, "consume_type", c->consume_type);
-    client_line(out, "model", c->message_model);
-    client_line(out, "from_where", c->consume_from_where);
-    if (a->kind != CONSUMER_GROUP)
-        return 0;
-    broker_subscriptions(a->b, group_name(a), subscription_line, out);
-    return broker_group_lag(a->b, group_name(a), holding_line, &h);
-}
-
-static const struct row clients_rows[] = {
-    {.name = "{client}", .kind = ROW_FILE, .mode = 0444, .flags = ROW_FLEETING | ROW_VOLATILE, .load = client_load,
-     .next = client_next, .text = client_text,
-     .read_help = "one member: address, language, version, times, model, subscriptions, queues it holds; a line each"},
-    {0},
-};
-
 /* ---- retry and dead letters ---- */
 
 static int group_topic(struct at *a, const char *prefix)
@@ -450,7 +326,7 @@ static int dlq_load(struct at *a, struct str name) { return group_topic(a, DLQ_P
 static const struct row group_rows[] = {
     {.name = "bindings", .kind = ROW_DIR, .mode = 0775, .rows = bindings_rows, .read_help = "what the group may consume"},
     {.name = "offsets", .kind = ROW_DIR, .mode = 0755, .rows = offsets_rows, .read_help = "how far it has got"},
-    {.name = "clients", .kind = ROW_DIR, .mode = 0755, .rows = clients_rows, .read_help = "its members"},
+    {.name = "clients", .kind = ROW_DIR, .mode = 0755, .rows = members_rows, .load = members_load, .read_help = "its members"},
     {.name = "lag", .kind = ROW_FILE, .mode = 0444, .flags = ROW_VOLATILE, .text = lag_text,
      .read_help = "table: topic, queue, max, committed, lag, holder"},
     {.name = "lag.json", .kind = ROW_FILE, .mode = 0444, .flags = ROW_VOLATILE, .text = lag_json_text,
@@ -472,7 +348,7 @@ static const struct row group_rows[] = {
 
 static const struct row producer_rows[] = {
     {.name = "bindings", .kind = ROW_DIR, .mode = 0775, .rows = bindings_rows, .read_help = "where the group may send"},
-    {.name = "clients", .kind = ROW_DIR, .mode = 0755, .rows = clients_rows, .read_help = "its members"},
+    {.name = "clients", .kind = ROW_DIR, .mode = 0755, .rows = members_rows, .load = members_load, .read_help = "its members"},
     {0},
 };
 

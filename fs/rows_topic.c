@@ -455,6 +455,9 @@ const struct row topic_rows[] = {
     {.name = "status", .kind = ROW_FILE, .mode = 0444, .flags = ROW_VOLATILE, .text = status_text,
      .read_help = "table of the queues: min, max, time of the last message"},
     {.name = "groups", .kind = ROW_DIR, .mode = 0755, .rows = topic_groups_rows, .read_help = "who consumes it"},
+    {.name = "clients", .kind = ROW_DIR, .mode = 0755, .rows = clients_rows, .load = topic_clients_load,
+     .read_help = "who is connected for it: members of the consumer groups that subscribe it and of the producer groups that "
+                  "are bound to it"},
     {.name = "{queue}", .kind = ROW_DIR, .mode = 0755, .rows = queue_rows, .load = queue_load, .next = queue_next,
      .read_help = "a queue, by its number"},
     {0},

@@ -88,6 +88,15 @@ my $client = slurp("$mq/groups/g1/clients/10.0.0.9\@a%2Fb");
 like($client, qr/^address +127\.0\.0\.1:\d+$/m, '... its address');
 like($client, qr/^subscription +TopicA TAG TagA$/m, '... its subscription');
 like($client, qr/^model +CLUSTERING$/m, '... its model');
+is(sh('ls $1/TopicA/clients $1/broker/clients', $mq),
+    "$mq/TopicA/clients:\n10.0.0.9\@a%2Fb\n\n$mq/broker/clients:\n10.0.0.9\@a%2Fb\n", '... once at its topic and at the broker');
+like(slurp("$mq/broker/clients/10.0.0.9\@a%2Fb"), qr/^consumer +g1\nproducer +p1\n\z/m, '... with both its groups');
+like(slurp("$mq/TopicA/clients/10.0.0.9\@a%2Fb"), qr/^last_heartbeat +\S+\nconsumer +g1\n\z/m, '... at the topic the one that subscribes it');
+is(sh('mkdir $1/producers/p1 && echo > $1/producers/p1/bindings/TopicA && mkdir $1/TopicB && ls $1/TopicB/clients', $mq), '',
+    'its producer group is bound to the topic; the other topic has no clients');
+like(slurp("$mq/TopicA/clients/10.0.0.9\@a%2Fb"), qr/^consumer +g1\nproducer +p1\n\z/m, '... and shows there');
+is(sh('echo > $1/producers/p1/bindings/TopicB && ls $1/TopicB/clients', $mq), "10.0.0.9\@a%2Fb\n", '... bound to the other, too');
+like(slurp("$mq/TopicB/clients/10.0.0.9\@a%2Fb"), qr/^last_heartbeat +\S+\nproducer +p1\n\z/m, '... as a producer');
 is($wire->call(36, {offset => 0, group => 'g1', delayLevel => 0, originTopic => 'TopicA', originMsgId => '', unitMode => 'false',
     maxReconsumeTimes => 16})->{code}, 0, 'it sends a message back');
 ok(-d "$mq/groups/g1/retry/0/messages", '... its retry topic stands in groups/g1/retry');
@@ -96,7 +105,7 @@ unlike(sh('ls $1', $mq), qr/RETRY/, '... and is not listed there');
 ok(!rmdir("$mq/groups/g1") && $!{EBUSY}, 'a group with a client is busy');
 like(slurp("$mq/broker/last_error"), qr{^/groups/g1: .+}, '... says last_error');
 undef $wire;
-soon('... gone with its connection', '', sub { sh('ls $1/groups/g1/clients', $mq) });
+soon('... gone with its connection', '', sub { sh('ls $1/groups/g1/clients $1/TopicB/clients $1/broker/clients | grep @', $mq) });
 ok(rmdir "$mq/groups/g1", '... and then the group can be removed');
 ok($m->stop, 'a clean stop');
 done_testing();

@@ -165,13 +165,13 @@ static void test_names(void)
     printf("# seed %u\n", seed);
     for (int i = 0; i < 20000; i++) {
         static const char *const dirs[] = {"", "TopicA", "TopicA/0", "TopicA/0/messages", "groups", "groups/g1", "groups/g1/bindings",
-                                           "groups/g1/offsets", "groups/g1/clients", "broker/config", "broker/stats", "broker/system", "index/key/TopicA", "index/id"};
+                                           "groups/g1/offsets", "groups/g1/clients", "broker/clients", "TopicA/clients", "broker/config", "broker/stats", "broker/system", "index/key/TopicA", "index/id"};
         char name[40];
         size_t n = 3 + (size_t)rand_r(&seed) % (sizeof(name) - 3);      /* shorter ones may well be there */
 
         for (size_t j = 0; j < n; j++)
             name[j] = (char)rand_r(&seed);
-        bad += look(dirs[i % 14], str_n(name, n)) != -ENOENT;
+        bad += look(dirs[i % 16], str_n(name, n)) != -ENOENT;
     }
     is_int(bad, 0, "20,000 random names: there is none such");
 }
@@ -273,7 +273,7 @@ static void test_listing(void)
     }
     is_int(list_in_pages("", 3, "t19", come_and_go, &all), 1, "a name that stays is seen once while others come and go");
     list_in_pages("TopicA", 3, NULL, NULL, &total);
-    is_int(total, 2 + 9 + 2, "a topic: dots, nine names, two queues");
+    is_int(total, 2 + 10 + 2, "a topic: dots, ten names, two queues");
     is_int(list_in_pages("TopicA/0/messages", 7, "00000000000000000009", NULL, &total), 1, "messages in pages");
     is_int(total, 2 + 10, "... each once");
 }
@@ -331,6 +331,87 @@ static void test_keys(void)
     is_int(total, 2 + 12, "... it goes on where it was");
     list_in_pages("index/key/TopicB", 3, NULL, NULL, &total);
     is_int(total, 2, "a topic without messages has no keys");
+}
+
+/* ---- clients come and go while they are listed ---- */
+
+#define BEAT "{\"clientID\":\"%s\",\"producerDataSet\":[{\"groupName\":\"p1\"}],\"consumerDataSet\":[{\"groupName\":\"g1\"," \
+             "\"consumeType\":\"CONSUME_PASSIVELY\",\"messageModel\":\"CLUSTERING\",\"subscriptionDataSet\":[{" \
+             "\"topic\":\"TopicA\",\"subString\":\"*\",\"expressionType\":\"TAG\",\"subVersion\":1}]}]}"
+
+static void client_comes(const char *id)
+{
+    struct command answer;
+    struct buf body = {0};
+    struct ask a;
+
+    buf_printf(&body, BEAT, id);
+    ask_begin(&a, 34);
+    a.c.body = buf_str(&body);
+    is_int(answer_to(&a, &answer), 0, "a client, %.20s", id);
+    buf_free(&body);
+}
+
+static void client_goes(const char *id)
+{
+    struct command answer;
+    struct ask a;
+
+    ask_begin(&a, 35);
+    ask_text(&a, "clientID", id);
+    ask_text(&a, "consumerGroup", "g1");
+    ask_text(&a, "producerGroup", "p1");
+    is_int(answer_to(&a, &answer), 0, "it goes, %.20s", id);
+}
+
+static void clients_change(int round)
+{
+    char id[16];
+
+    snprintf(id, sizeof(id), "c%d", round);
+    client_goes(id);
+    snprintf(id, sizeof(id), "new%d", round);
+    if (round < 3)
+        client_comes(id);
+}
+
+static void test_clients(void)
+{
+    static const char *const dirs[] = {"groups/g1/clients", "TopicA/clients", "broker/clients", "producers/p1/clients"};
+    struct tree_attr a;
+    struct tree_node *n;
+    char id[256], name[300];
+    int total, err;
+
+    make_group(PRODUCER_GROUP, "p1");
+    memset(id, 'L', sizeof(id) - 1);
+    id[sizeof(id) - 1] = 0;
+    id[7] = '/';
+    for (size_t i = 0; i < 4; i++) {
+        for (int c = 0; c < 9; c++) {
+            char short_id[8];
+            snprintf(short_id, sizeof(short_id), "c%d", c);
+            client_comes(short_id);
+        }
+        client_comes(id);
+        list_in_pages(dirs[i], 3, NULL, NULL, &total);
+        is_int(total, 2 + 10, "%s: each client once", dirs[i]);
+        is_int(list_in_pages(dirs[i], 2, "c8", clients_change, &total), 1, "... one that stays is seen once while others come and go");
+        for (int c = 0; c < 3; c++) {
+            snprintf(name, sizeof(name), "new%d", c);
+            client_goes(name);
+        }
+    }
+    n = walk_to("broker/clients", &a, &err);
+    struct seen s = {.max = 60};
+    is_int(tree_list(tree, n, &root_user, 0, see, &s), 0, "a listing");
+    tree_forget(tree, n, 1);
+    while (s.n && s.names[s.n - 1][0] != 'L')
+        s.n--;
+    snprintf(name, sizeof(name), "broker/clients/%s", s.n ? s.names[s.n - 1] : "");
+    ok(strstr(name, "%~") && strstr(text_of(name, &root_user), "\nconsumer       g1\nproducer       p1\n"),
+       "a client whose name was cut is found by it");
+    ok(!text_of("TopicB/clients/c8", &root_user)[0], "no client of another topic");
 }
 
 /* ---- handles ---- */
@@ -521,6 +602,7 @@ int main(void)
     test_nodes();
     test_listing();
     test_keys();
+    test_clients();
     test_handles();
     test_bindings();
     test_last_error();
