@@ -63,9 +63,23 @@ static bool entry_put(struct send_props *p, struct str name, struct str value)
     return true;
 }
 
+/* Appends entries as they stand in the properties; the last one's end mark may be missing there. */
+static bool entries_put(struct send_props *p, struct str entries, const char *end)
+{
+    if (entries.n > sizeof(p->text) - p->n)
+        return false;
+    if (!entries.n)
+        return true;
+    memcpy(p->text + p->n, entries.p, entries.p + entries.n > end ? entries.n - 1 : entries.n);
+    p->n += entries.n;
+    p->text[p->n - 1] = 2;
+    return true;
+}
+
 int send_props_read(struct send_props *p, struct str properties, bool dead, struct fault *f)
 {
-    struct str name, value;
+    struct str name, value, run = {0};      /* run: kept entries that stand together */
+    const char *end = properties.p + properties.n;
     size_t pos = 0;
 
     memset(p, 0, offsetof(struct send_props, text));
@@ -78,9 +92,15 @@ int send_props_read(struct send_props *p, struct str properties, bool dead, stru
             memcpy((char *)p + k->at, &value, sizeof(value));
         if (k && (k->left_out || (dead && k->at == offsetof(struct send_props, delay))))
             continue;
-        if (!entry_put(p, name, value))
-            return too_long(f);
+        if (name.p != run.p + run.n) {
+            if (!entries_put(p, run, end))
+                return too_long(f);
+            run = str_n(name.p, 0);
+        }
+        run.n = (size_t)(value.p + value.n + 1 - run.p);
     }
+    if (!entries_put(p, run, end))
+        return too_long(f);
     p->has_uniq_key = p->uniq_key.n > 0;
     return 0;
 }

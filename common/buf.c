@@ -60,6 +60,22 @@ static int more_digits(struct str s, uint64_t *v)
     return 0;
 }
 
+/* The value of eight digits at p, all at once: their bytes, then their pairs, then their fours. False: some is none. */
+static bool eight_digits(const char *p, uint64_t *v)
+{
+    uint64_t w;
+
+    memcpy(&w, p, 8);
+    w = le64toh(w);
+    if (((w & 0xF0F0F0F0F0F0F0F0ULL) | ((w + 0x0606060606060606ULL) & 0xF0F0F0F0F0F0F0F0ULL) >> 4) !=
+        0x3333333333333333ULL)
+        return false;
+    w = (w & 0x0F0F0F0F0F0F0F0FULL) * (1 + (10 << 8)) >> 8;
+    w = (w & 0x00FF00FF00FF00FFULL) * (1 + (100 << 16)) >> 16;
+    *v = (w & 0x0000FFFF0000FFFFULL) * (1 + (10000ULL << 32)) >> 32;
+    return true;
+}
+
 int str_i64_strict(struct str s, int64_t *out)
 {
     bool negative = s.n && s.p[0] == '-';
@@ -67,12 +83,17 @@ int str_i64_strict(struct str s, int64_t *out)
     uint64_t v = 0;
     int rc;
 
+    if (s.n == 1 && is_digit(s.p[0])) {        /* most numbers of a request */
+        *out = s.p[0] - '0';
+        return 0;
+    }
     if (negative || (s.n && s.p[0] == '+'))
         s.p++, s.n--;
     if (!s.n)
         return -EINVAL;
     safe = s.p + (s.n > SAFE_DIGITS ? SAFE_DIGITS : s.n);
-    for (p = s.p; p < safe && is_digit(*p); p++)
+    p = s.n >= 8 && eight_digits(s.p, &v) ? s.p + 8 : s.p;
+    for (; p < safe && is_digit(*p); p++)
         v = v * 10 + (unsigned)(*p - '0');
     if (p < s.p + s.n && (rc = more_digits(str_n(p, s.n - (size_t)(p - s.p)), &v)))
         return rc;
@@ -190,9 +211,9 @@ size_t fmt_i64(char out[21], int64_t v)
         "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
         "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
         "8081828384858687888990919293949596979899";
-    char tmp[20];
+    char tmp[40];                       /* digits before 20; behind them is room for a copy of one length */
     uint64_t u = v < 0 ? 0 - (uint64_t)v : (uint64_t)v;
-    size_t at = sizeof(tmp), sign = v < 0;
+    size_t at = 20, sign = v < 0;
 
     if (v >= 0 && v < 10) {
         out[0] = (char)('0' + v);
@@ -203,11 +224,11 @@ size_t fmt_i64(char out[21], int64_t v)
         memcpy(tmp + at, pairs + u % 100 * 2, 2);
         u /= 100;
     }
-    if (u || at == sizeof(tmp))
+    if (u || at == 20)
         tmp[--at] = (char)('0' + u);
     out[0] = '-';
-    memcpy(out + sign, tmp + at, sizeof(tmp) - at);
-    return sign + sizeof(tmp) - at;
+    memcpy(out + sign, tmp + at, 20);   /* the length is constant: no call */
+    return sign + 20 - at;
 }
 
 void buf_i64(struct buf *b, int64_t v)

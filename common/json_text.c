@@ -129,10 +129,18 @@ static inline void move_plain(char **p, char *end, char quote, char **w)
     uint64_t word;
 
     for (; end - from >= 8; from += 8, to += 8) {
+        uint64_t hit;
+
         memcpy(&word, from, 8);
-        if (scan_has_either(word, quote, '\\'))
+        hit = scan_has_either(le64toh(word), quote, '\\');
+        if (hit && from - to < 8)       /* a whole word would reach what was not read yet */
             break;
         memcpy(to, &word, 8);
+        if (hit) {
+            *p = from + (unsigned)__builtin_ctzll(hit) / 8;
+            *w = to + (*p - from);
+            return;
+        }
     }
     while (from < end && *from != quote && *from != '\\')
         *to++ = *from++;
@@ -208,44 +216,45 @@ size_t utf8_length(const unsigned char *p, size_t left)
     return n;
 }
 
-/* The last 1 to 7 bytes of n, when all are plain: with what stands before them, so that they are one word. Those
- * were copied already: writing them again changes nothing. */
-static inline bool copy_short(char *w, const unsigned char *p, size_t n, size_t before)
+static inline uint64_t word_at(const char *p)
 {
-    uint32_t low, high;
     uint64_t word;
 
-    if (n + before >= 8) {
-        memcpy(&word, p + n - 8, 8);
-        if (scan_has_odd(word))
-            return false;
-        memcpy(w + n - 8, &word, 8);
-        return true;
+    memcpy(&word, p, 8);
+    return word;
+}
+
+/* Copies p[n], 1 to 15 bytes: the first and the last half of them, which overlap. False, and w is of no use, when one
+ * is not plain. */
+static inline bool copy_short(char *w, const char *p, size_t n)
+{
+    uint32_t low, high;
+
+    if (n >= 8) {
+        uint64_t first = word_at(p), last = word_at(p + n - 8);
+        memcpy(w, &first, 8);
+        memcpy(w + n - 8, &last, 8);
+        return !(scan_has_odd(first) | scan_has_odd(last));
     }
-    if (n < 4)
-        return false;
-    memcpy(&low, p, 4);
-    memcpy(&high, p + n - 4, 4);
-    if (scan_has_odd((uint64_t)high << 32 | low))
-        return false;
-    memcpy(w, &low, 4);
-    memcpy(w + n - 4, &high, 4);
-    return true;
+    if (n >= 4) {
+        memcpy(&low, p, 4);
+        memcpy(&high, p + n - 4, 4);
+        memcpy(w, &low, 4);
+        memcpy(w + n - 4, &high, 4);
+        return !scan_has_odd((uint64_t)high << 32 | low);
+    }
+    w[0] = p[0];
+    w[n / 2] = p[n / 2];
+    w[n - 1] = p[n - 1];
+    return !(escapes[(unsigned char)p[0]] | escapes[(unsigned char)p[n / 2]] | escapes[(unsigned char)p[n - 1]]);
 }
 
 static inline char *copy_plain(char *w, const unsigned char **p, const unsigned char *end)
 {
     const char *from = (const char *)*p;
-    size_t copied, left;
 
     w = scan_copy_plain(w, &from, (const char *)end);
-    copied = (size_t)(from - (const char *)*p);
-    left = (size_t)((const char *)end - from);
-    *p += copied;
-    if (left < 8 && copy_short(w, *p, left, copied)) {
-        *p = end;
-        return w + left;
-    }
+    *p = (const unsigned char *)from;
     while (*p < end && !escapes[**p])
         *w++ = (char)*(*p)++;
     return w;
@@ -269,11 +278,15 @@ static __attribute__((noinline)) char *escape_from(char *w, const unsigned char 
     return w;
 }
 
-/* Most texts are plain: for them this is all. */
+/* Most texts are short and plain: for them the first lines are all. */
 char *json_escape_to(char *w, struct str s)
 {
     const unsigned char *p = (const unsigned char *)s.p, *end = p + s.n;
 
+    if (s.n == 0)
+        return w;
+    if (s.n < 16 && copy_short(w, s.p, s.n))
+        return w + s.n;
     w = copy_plain(w, &p, end);
     return p == end ? w : escape_from(w, p, end);
 }

@@ -155,9 +155,10 @@ static int grow(struct store *s, struct store_queue *q, int n, struct fault *f)
 /* Log space and queue units for all of them, or nothing. 1: the queue must grow first. */
 static int make_room(struct store *s, struct store_queue *q, size_t bytes, int n, int64_t *at, char **p, struct fault *f)
 {
-    struct fault why = {0};
+    struct fault why;
     int rc;
 
+    why.err = why.text[0] = 0;           /* not all its 400 bytes: this runs for each message */
     if ((rc = check_queue(s, q, f)))
         return rc;
     if ((rc = queue_room(&s->env, q, n, &why)) == 1)

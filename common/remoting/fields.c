@@ -129,7 +129,9 @@ int fields_decode(const struct field *rows, size_t n, const struct command *cmd,
             continue;
         next = at + 1;
         missing &= ~((uint64_t)1 << at);
-        if (types[r->type].set((char *)hdr + r->at, v))
+        if (r->type == FIELD_STR)       /* nearly all: without a call */
+            memcpy((char *)hdr + r->at, &v, sizeof(v));
+        else if (types[r->type].set((char *)hdr + r->at, v))
             return fault_set(f, RC_INVALID_PARAMETER, EINVAL,
                              "the header field %s must be %s, not %.*s", r->name, types[r->type].what, (int)(v.n < 100 ? v.n : 100), v.p);
     }

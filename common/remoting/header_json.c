@@ -157,9 +157,27 @@ static inline char *scan_value(char *p, char *end, struct token *t)
     return json_unquote_plain(p, end, &t->text);
 }
 
+/* "x":" with any x that ends no text: so begin all fields of a send, whose names have one letter. */
+static inline bool is_one_letter(const char *p, const char *end)
+{
+    static const char mask[8] = {-1, 0, -1, -1, -1, 0, 0, 0}, form[8] = {'"', 0, '"', ':', '"', 0, 0, 0};
+    uint64_t word, of_mask, of_form;
+
+    if (end - p < 8)
+        return false;
+    memcpy(&word, p, 8);
+    memcpy(&of_mask, mask, 8);
+    memcpy(&of_form, form, 8);
+    return (word & of_mask) == of_form && p[1] != '"' && p[1] != '\\';
+}
+
 /* Name and colon of a member. */
 static inline __attribute__((always_inline)) char *scan_name(char *p, char *end, struct str *name)
 {
+    if (is_one_letter(p, end)) {
+        *name = str_n(p + 1, 1);
+        return p + 4;
+    }
     if (p == end)
         return NULL;
     p = *p == '"' || *p == '\'' ? json_unquote_plain(p, end, name) : scan_bare(p, end, name);
@@ -185,15 +203,14 @@ scan_object(char *p, char *end, struct command *cmd,
         return NULL;
     p = skip_blanks(p + 1, end);
     while (p && p < end && *p != '}') {
-        p = scan_name(p, end, &name);
-        if (p)
-            p = member(p, end, name, cmd);
-        if (p && end - p >= 2 && p[0] == ',' && p[1] == '"') {      /* the usual one */
-            p++;
-            continue;
+        for (;; p++) {
+            p = scan_name(p, end, &name);
+            if (!p || !(p = member(p, end, name, cmd)))
+                return NULL;
+            if (end - p < 2 || p[0] != ',' || p[1] != '"')      /* not the usual one */
+                break;
         }
-        if (p)
-            p = skip_blanks(p, end);
+        p = skip_blanks(p, end);
         if (!p || p == end || (*p != ',' && *p != '}'))
             return NULL;
         if (*p == ',')

@@ -126,6 +126,8 @@ static void test_json_shapes(void)
          "\xC3\xA9\xE4\xB8\xAD\xF0\x9F\x98\x80/\b\f\n\r\t\\"},
         {"{\"extFields\":{\"a\":\"\\ud83d!\\ude00\\ud83d\\u0041\"}}", 0, 0, 0, LANG_OTHER,
          "\xEF\xBF\xBD!\xEF\xBF\xBD\xEF\xBF\xBD" "A"},
+        {"{\"extFields\":{\"\":\"k\",\"a\":\"1\"}}", 0, 0, 0, LANG_OTHER, "1"},
+        {"{\"extFields\":{\"\\\":\":\"k\",\"a\":\"2\"}}", 0, 0, 0, LANG_OTHER, "2"},
         {"{\"extFields\":{\"\\u0061\":\"k\"}}", 0, 0, 0, LANG_OTHER, "k"},
         {"{\"extFields\":{\"a\":\"0123456789abcde\\\"0123456789\"}}", 0, 0, 0, LANG_OTHER, "0123456789abcde\"0123456789"},
     };
@@ -151,7 +153,7 @@ static void test_json_broken(void)
         "{\"extFields\":{\"a\":x}}", "{\"extFields\":{\"a\":1.}}", "{\"extFields\":{\"a\":1e}}",
         "{\"extFields\":{\"a\":\"\\x\"}}", "{\"extFields\":{\"a\":\"\\u12\"}}", "{\"extFields\":{\"a\":\"\\u12g4\"}}",
         "{\"extFields\":{\"a\":\"\\\"}}", "{\"extFields\":{\"a\":\"\\", "{\"x\":[}", "{\"x\":[{]}", "{\"x\":{\"a\":1]}",
-        "{\"x\":\"", "{\"x\":[\"}", "{\"x\":/", "{/*", "{\"x\":[/*]}", "\xEF\xBB\xBF{}",
+        "{\"extFields\":{\"\"\":\"x\"}}", "{\"x\":\"", "{\"x\":[\"}", "{\"x\":/", "{/*", "{\"x\":[/*]}", "\xEF\xBB\xBF{}",
     };
     struct command cmd;
     char *f;

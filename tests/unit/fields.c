@@ -119,6 +119,36 @@ static void test_bad_numbers(void)
     ok(FIELDS_DECODE(rows, &cmd, &h, &f) == 0 && !h.oneway, "and not true");
 }
 
+/* Digits are read eight at a time: each length, and something else at each place. */
+static void test_long_numbers(void)
+{
+    static const char others[] = "/:-+ a\0\xB1";
+    int wrong = 0;
+
+    for (int n = 1; n <= 19; n++) {
+        char text[24];
+        int64_t v, want = 0;
+
+        for (int i = 0; i < n; i++) {
+            text[i] = (char)('1' + (i * 7 + n) % 9);
+            if (n < 19)
+                want = want * 10 + (text[i] - '0');
+        }
+        if (n == 19)
+            memcpy(text, "9223372036854775807", 19), want = INT64_MAX;
+        wrong += str_i64_strict(str_n(text, (size_t)n), &v) != 0 || v != want;
+        for (int i = 0; i < n; i++)
+            for (size_t k = 0; k < sizeof(others); k++) {
+                char was = text[i];
+                text[i] = others[k];
+                if (i || n == 1 || (others[k] != '-' && others[k] != '+'))
+                    wrong += str_i64_strict(str_n(text, (size_t)n), &v) == 0;
+                text[i] = was;
+            }
+    }
+    is_int(wrong, 0, "numbers of 1 to 19 digits are read, and those with anything else among them are not");
+}
+
 /* Names and values of random bytes and lengths: never a crash, and the answer
  * agrees with what was given. */
 static void test_fuzz(void)
@@ -161,6 +191,7 @@ int main(void)
     test_defaults();
     test_required();
     test_bad_numbers();
+    test_long_numbers();
     test_fuzz();
     return tap_done();
 }

@@ -278,6 +278,49 @@ static void test_doubles(void)
     }
 }
 
+/* As json_quote writes p[n], a byte at a time; only for what this test uses. */
+static void quote_slowly(struct buf *b, const char *p, size_t n)
+{
+    buf_putc(b, '"');
+    for (size_t i = 0; i < n; i++) {
+        if (p[i] == '"' || p[i] == '\\')
+            buf_putc(b, '\\');
+        if (p[i] == 1)
+            buf_puts(b, "\\u0001");
+        else
+            buf_putc(b, p[i]);
+    }
+    buf_putc(b, '"');
+}
+
+/* Short texts go by words and halves of words: each length, with each mark at each place. */
+static void test_short_texts(void)
+{
+    static const char marks[] = {'"', '\\', 1, ' ', '~'};
+    struct buf want = {0};
+    struct json *v;
+    int wrong = 0;
+
+    for (size_t n = 0; n <= 40; n++)
+        for (size_t at = 0; at < n || at == 0; at++)
+            for (size_t second = at; second < n || second == at; second += 3)
+                for (size_t m = 0; m < sizeof(marks); m++) {
+                    char *text = malloc(n + 1);         /* of its length, for the sanitizer */
+                    memset(text, 'x', n + 1);
+                    if (n)
+                        text[at] = text[second < n ? second : at] = marks[m];
+                    buf_reset(&want);
+                    buf_reset(&out);
+                    quote_slowly(&want, text, n);
+                    json_quote(&out, str_n(text, n));
+                    wrong += !str_eq(buf_str(&out), buf_str(&want)) || parse(buf_str(&out), &v) ||
+                             !str_eq(v->s, str_n(text, n));
+                    free(text);
+                }
+    is_int(wrong, 0, "texts of 0 to 40 bytes are escaped as they should be, and read back");
+    buf_free(&want);
+}
+
 /* Long texts are escaped in pieces, and no character may be cut by that. */
 static void test_long_texts(void)
 {
@@ -402,6 +445,7 @@ int main(void)
     test_loose();
     test_write();
     test_doubles();
+    test_short_texts();
     test_long_texts();
     test_overflow();
     test_truncated();
