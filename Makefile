@@ -10,7 +10,7 @@
 CC      ?= cc
 O       ?= build
 Q       := $(if $V,,@)
-CFLAGS  ?= -O2 -g
+CFLAGS  ?= -O3 -g
 PKGS     = libuv zlib libdeflate fuse3
 WARN     = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
            -Wvla -Wformat=2 -Wundef -Wwrite-strings -Wcast-qual -Wno-unused-parameter -Wno-missing-field-initializers -Wno-format-truncation

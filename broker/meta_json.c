@@ -157,7 +157,7 @@ static void clear_topics(struct meta *m)
 
 int meta_decode_topics(struct meta *m, struct str text)
 {
-    const struct json *table, *top;
+    const struct json *table = NULL, *top = NULL;
     struct arena a;
     int rc;
 

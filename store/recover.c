@@ -441,7 +441,7 @@ static int64_t start_by_time(struct scan *c, int64_t first, int64_t end, int64_t
     int64_t time = vouched_time(&s->checkpoint);
 
     for (int64_t base = end - s->log.file_size; base > first; base -= s->log.file_size) {
-        int64_t began;
+        int64_t began = 0;
         int rc = base <= most ? record_at(c, base, &began) : 0;
         if (rc < 0)
             return rc;

@@ -66,7 +66,7 @@ bool command_encode(struct buf *out, const struct command *cmd, size_t extra_bod
  * must have 21 bytes and outlive the encode. */
 static inline bool command_add(struct command *cmd, const char *name, struct str value)
 {
-    if (cmd->n_ext == COMMAND_EXT_MAX)
+    if (cmd->n_ext >= COMMAND_EXT_MAX)
         return false;
     cmd->ext[cmd->n_ext++] = (struct ext){str_of(name), value};
     return true;
