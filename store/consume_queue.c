@@ -237,12 +237,13 @@ int queue_start_at(const struct queue_env *env, struct store_queue *q, int64_t o
 int queue_cut(const struct queue_env *env, struct store_queue *q, int64_t offset)
 {
     int64_t at = offset * UNIT_SIZE, base = at - at % env->file_size;
+    int rc, files = file_list_count(&q->files);
     struct mapped_file *m;
     char dir[4096];
-    int rc = queue_dir(env, q, dir, sizeof dir);
 
-    if (rc || (rc = file_list_cut(&q->files, dir, at > base ? base + 1 : base)))
+    if ((rc = queue_dir(env, q, dir, sizeof dir)) || (rc = file_list_cut(&q->files, dir, at > base ? base + 1 : base)))
         return rc;
+    q->new_files |= file_list_count(&q->files) < files;
     q->tail = NULL;
     q->reserved = at;
     atomic_store(&q->max, offset);
@@ -253,6 +254,8 @@ int queue_cut(const struct queue_env *env, struct store_queue *q, int64_t offset
     if (!(rc = queue_file(env, q, dir, at, &m))) {
         rc = mapped_file_zero_from(m, dir, at - m->base);
         mapped_file_unref(m);
+        if (q->flushed == offset)        /* with the unit before them, which is in that file, the zeros are synced too */
+            q->flushed = offset - 1;
     }
     return rc && rc != -ENOENT ? rc : queue_ext_settle(env, q);
 }

@@ -23,7 +23,7 @@ struct store_queue {
     bool is_schedule;                    /* SCHEDULE_TOPIC_XXXX: units hold deliver times */
     bool checked;                        /* recovery only: its last unit names a record */
     bool rebuild;                        /* recovery only: to be filled again from the start of the log */
-    bool new_files;                      /* directory to be synced with the next flush; append lock */
+    bool new_files;                      /* files came or went: directories to be synced with the next flush; append lock */
     _Atomic bool dead;                   /* its topic was deleted */
     _Atomic bool loaded;                 /* min, max and files are known */
     _Atomic bool in_ring;                /* noted as having mapped files; written under queue_maps.lock */
@@ -110,7 +110,8 @@ static inline int64_t queue_code(const struct queue_env *env, struct store_queue
 void queue_advance(struct store_queue *q, int n, int64_t store_time);
 /* For an empty queue: its first unit will be at `offset`; the file's part before it is filled. */
 int queue_start_at(const struct queue_env *env, struct store_queue *q, int64_t offset, struct fault *f);
-/* Drops the units at and past `offset`: files, and zeros in the file that stays. 0 or -errno. */
+/* Drops the units at and past `offset`: files, and zeros in the file that stays; durable with the queue's next sync.
+ * 0 or -errno. */
 int queue_cut(const struct queue_env *env, struct store_queue *q, int64_t offset);
 /* Writes over the unit at an offset below max (recovery). 0 or -errno: its file cannot be mapped. */
 int queue_overwrite(const struct queue_env *env, struct store_queue *q, int64_t offset, const struct store_entry *e);

@@ -593,6 +593,9 @@ static int load_files(struct store *s, bool after_crash, struct fault *f)
     for (int i = 0; !rc && i < n; i++)
         rc = load_file(s, names[i], after_crash, &drop, f);
     free(names);
+    /* They must not come back with a power loss after a clean stop, which nobody would look behind. */
+    if (!rc && drop && (rc = dir_sync(s->index.dir)))
+        rc = fault_errno(f, -rc, "sync directory %s", s->index.dir);
     return rc;
 }
 

@@ -352,6 +352,16 @@ int queue_ext_unmap(struct queue_ext *x)
 
 /* ---- syncing ---- */
 
+void queue_ext_doubt(struct store_queue *q, int64_t address)
+{
+    struct queue_ext *x = q->ext;
+
+    if (!x || x->flushed <= ext_offset(address))
+        return;
+    x->flushed = ext_offset(address);
+    x->new_files = true;
+}
+
 static int sync_directories(const struct queue_env *env, const struct store_queue *q, const char *dir)
 {
     char topic[4096];

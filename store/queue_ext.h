@@ -64,6 +64,9 @@ int queue_ext_unit_at(const struct queue_env *env, struct store_queue *q, int64_
 /* Puts on disk what was written since the last time, so that no unit on disk names one that is not. 0 or -errno.
  * The flusher. */
 int queue_ext_sync(const struct queue_env *env, struct store_queue *q);
+/* Recovery: what the extension has from that address on, and its files' names, may not be on the disk: the next sync sees
+ * to it. */
+void queue_ext_doubt(struct store_queue *q, int64_t address);
 /* Takes away the mappings that nobody uses; append lock held. How many are left. */
 int queue_ext_unmap(struct queue_ext *x);
 struct file_list *queue_ext_files(struct queue_ext *x);

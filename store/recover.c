@@ -62,7 +62,6 @@ static int append_unit(struct scan *c, struct store_queue *q, const struct store
     if ((rc = queue_write(&c->s->env, q, queue_max(q), &unit)))
         return rc;
     queue_advance(q, 1, m->store_timestamp);
-    mark_dirty(c->s, q);
     c->units_written++;
     return 0;
 }
@@ -125,7 +124,6 @@ static int correct_unit(struct scan *c, struct store_queue *q, const struct stor
         return rc < 0 ? rc : 0;
     if ((rc = queue_overwrite(&c->s->env, q, m->queue_offset, e)))
         return rc;
-    mark_dirty(c->s, q);
     c->units_corrected++;
     return 0;
 }
@@ -208,11 +206,11 @@ static int is_unit_of(struct scan *c, struct store_queue *q, const struct store_
         return has->tags_code == e->tags_code;
     rc = queue_ext_unit(&c->s->env, q, &c->unit, has->tags_code, &u);
     unit_cursor_end(&c->unit);
+    queue_ext_doubt(q, has->tags_code);
     if (rc == 0 && u.store_time == m->store_timestamp && (q->is_schedule || u.tags_code == e->tags_code))
         return 1;
     if (rc && rc != -ENOENT)
         return rc;
-    mark_dirty(c->s, q);
     c->units_corrected++;
     rc = queue_overwrite(&c->s->env, q, m->queue_offset, e);
     return rc ? rc : 1;
@@ -245,6 +243,16 @@ static int dispatch_to(struct scan *c, struct store_queue *q, const struct messa
     return at > queue_max(q) && is_plausible(q, newest, m) ? fill_gap(c, q, &e, m) : ignore(q, m);
 }
 
+/* What a killed run wrote is in memory, and right, and perhaps not on the disk. So the units of all records that are
+ * read here are synced before the checkpoint vouches for them, and (trim) the names of their files. */
+static void doubt_from(struct store_queue *q, int64_t offset)
+{
+    if (offset < queue_min(q))
+        offset = queue_min(q);
+    if (q->flushed > offset)
+        q->flushed = offset;
+}
+
 /* Drops units at the queue's end whose records are not there: the log is what counts. */
 static int trim(struct scan *c, struct store_queue *q)
 {
@@ -256,6 +264,7 @@ static int trim(struct scan *c, struct store_queue *q)
     if (rc < 0)
         return rc;
     q->checked = true;
+    q->new_files |= file_list_count(&q->files) > 0;
     if (max == queue_max(q))
         return 0;
     log_warn("consume queue %s/%" PRId32 ": units %" PRId64 " to %" PRId64 " name no record: dropped", q->topic, q->id,
@@ -298,6 +307,7 @@ static int dispatch(struct scan *c, struct message *m)
     queue_maps_trim(&s->maps, &s->append_lock);
     if (!q->checked && (rc = trim(c, q)))
         return rc;
+    doubt_from(q, m->queue_offset);
     return dispatch_to(c, q, m);
 }
 
@@ -496,6 +506,8 @@ static void settle(void *arg, struct store_queue *q)
     if (rc && !w->rc)
         w->rc = fault_errno(w->f, -rc, "read consume queue %s/%" PRId32 " after recovery (without its directory it is "
                             "made again from the log)", q->topic, q->id);
+    if (q->flushed < queue_max(q) || q->new_files)
+        mark_dirty(w->s, q);
 }
 
 struct emptying {

@@ -7,48 +7,20 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/../lib";
 use File::Temp qw(tempdir);
-use IPC::Open2;
 use Mqfs;
+use Power;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
--e '/dev/fuse' or plan skip_all => 'no /dev/fuse';
-$> == 0 or plan skip_all => 'mounting powerfs needs root';
+Power::possible();
 my $rounds = $ENV{MQ_SOAK} ? 100 : 10;
 my $seed = $ENV{SEED} || time;
 diag("seed $seed");
 srand $seed;
 my ($CREATE, $DELETE) = (30001, 30002);
 
-my $top = tempdir('mqfs-fault-XXXXXX', TMPDIR => 1);
-my $disk = "$top/disk";
-my ($from, $to, $powerfs);
-my $owner = $$;
-mkdir $disk or die $!;
-
-sub power {
-    my ($line, $want) = @_;
-    print {$to} "$line\n";
-    my $answer = <$from> // 'nothing';
-    $answer =~ /^$want/ or BAIL_OUT("powerfs said $answer to $line");
-    return $answer;
-}
-
-# The power first: a broker that waits for its disk cannot be killed.
-END {
-    if ($owner == $$ && $powerfs) {
-        local ($?, $@, $!);
-        close $to;
-        waitpid $powerfs, 0;
-        system 'umount', '-l', $disk if grep { (split)[1] eq $disk } split /\n/, slurp('/proc/mounts');
-        rmdir $disk;
-        system 'rm', '-rf', '--one-file-system', '--', $top;
-    }
-}
-
-$powerfs = open2($from, $to, Mqfs::build() . '/tests/fault/powerfs', $disk);
-$to->autoflush(1);
-power('mount', 'mounted');
+my $power = Power->new;
+my $disk = $power->{disk};
 my @conf = (storePathRootDir => "$disk/store", flushDiskType => 'SYNC_FLUSH', autoCreateTopicEnable => 'true',
     mappedFileSizeCommitLog => 65536, mappedFileSizeConsumeQueue => 600, messageIndexEnable => 'false');
 my $m = Mqfs->start({mount => 0, namesrv => 0}, @conf);
@@ -100,9 +72,9 @@ for my $round (1 .. $rounds) {
     my $remove = $round % 3 == 0 ? "a$round" : undef;
     $w->raw($remove ? $w->frame($DELETE, {name => $remove}) : $w->frame($CREATE, {name => "b$round"}));
     sleep rand() ** 2 * 0.04;
-    power('cut ' . int rand 1e9, 'cut');
+    $power->cut;
     $m->kill9;
-    power('mount', 'mounted');
+    $power->back;
     eval { $m->_spawn; 1 } or do { push @why, "round $round: the broker does not start: $@"; last };
     opendir my $d, "$disk/store/snapshots" or push(@why, "round $round: the snapshots' directory is gone"), last;
     my %there = map { $_ => 1 } grep { !/^\./ } readdir $d;

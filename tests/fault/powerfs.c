@@ -5,6 +5,7 @@
  *         mount                   mounts it ("mounted")
  *         cut SEED                the power goes: from here on nothing is confirmed any more; unmounts ("cut", and
  *                                 how many unconfirmed changes there were, and how many of them were lost)
+ *         forget                  the same, and all of them are lost
  *         fail WHAT [DIR]         from here on reads, writes (every change), or syncs answer EIO, where WHAT is read,
  *                                 write or sync; none: nothing does any more. DIR: only in files and directories that
  *                                 were made in a directory of that name ("fail")
@@ -266,9 +267,9 @@ static void inode_sync(struct inode *i)
 
 enum fate { ALL_LOST, ALL_KEPT, FIRST_KEPT, SOME_KEPT, TORN, FATES = 8 };    /* the rest is torn too */
 
-static void inode_cut(struct inode *i)
+static void inode_cut(struct inode *i, bool all)
 {
-    enum fate fate = (enum fate)(random() % FATES);
+    enum fate fate = all ? ALL_LOST : (enum fate)(random() % FATES);
     size_t first = i->n_changes ? (size_t)random() % (i->n_changes + 1) : 0, k = 0;
 
     for (struct change *c = i->changes; c; c = c->next, k++) {
@@ -315,13 +316,14 @@ static void forget_unreached(void)
     }
 }
 
-static void power_cut(unsigned seed)
+/* all: nothing that was not confirmed comes to the disk. */
+static void power_cut(unsigned seed, bool all)
 {
     srandom(seed);
     unconfirmed = lost = 0;
     for (size_t k = 1; k < n_inodes; k++)
         if (inodes[k])
-            inode_cut(inodes[k]);
+            inode_cut(inodes[k], all);
     forget_unreached();
 }
 
@@ -686,7 +688,8 @@ static void drop(struct fuse_session *se)
 
 static struct fuse_session *obey(const char *line, struct fuse_session *se)
 {
-    unsigned seed;
+    bool forget = strcmp(line, "forget\n") == 0;
+    unsigned seed = 0;
 
     if (sscanf(line, "fail %7s", failing) == 1) {
         failing_in[0] = 0;
@@ -697,10 +700,10 @@ static struct fuse_session *obey(const char *line, struct fuse_session *se)
     } else if (strcmp(line, "mount\n") == 0 && !se) {
         se = session_open();
         say("mounted");
-    } else if (sscanf(line, "cut %u", &seed) == 1 && se) {
+    } else if (se && (forget || sscanf(line, "cut %u", &seed) == 1)) {
         session_close(se);
         se = NULL;
-        power_cut(seed);
+        power_cut(seed, forget);
         printf("cut %ld %ld\n", unconfirmed, lost);
         fflush(stdout);
     } else {
