@@ -20,7 +20,7 @@
 struct peer {
     int fd;
     char *in;                       /* FRAME_MAX bytes */
-    size_t n, used;
+    size_t at, n, used;             /* of it: where the next frame begins, filled, the frame that was given out */
 };
 
 enum { PEER_FRAME = 1, PEER_END = 0, PEER_TIMEOUT = -1 };
@@ -76,11 +76,10 @@ static inline int peer_recv_in(struct peer *p, struct command *cmd, int ms)
 {
     int64_t until = mono_ms() + ms;
 
-    memmove(p->in, p->in + p->used, p->n - p->used);
-    p->n -= p->used;
+    p->at += p->used;
     p->used = 0;
     for (;;) {
-        int64_t len = frame_length(p->in, p->n, FRAME_MAX), left = until - mono_ms();
+        int64_t len = frame_length(p->in + p->at, p->n - p->at, FRAME_MAX), left = until - mono_ms();
         struct pollfd w = {.fd = p->fd, .events = POLLIN};
         ssize_t k;
 
@@ -88,9 +87,9 @@ static inline int peer_recv_in(struct peer *p, struct command *cmd, int ms)
             printf("# the server sent a bad frame length\n");
             exit(2);
         }
-        if (len && (uint64_t)len <= p->n) {
+        if (len && (uint64_t)len <= p->n - p->at) {
             p->used = (size_t)len;
-            if (command_decode(p->in, p->used, cmd)) {
+            if (command_decode(p->in + p->at, p->used, cmd)) {
                 printf("# the server sent a frame that does not decode\n");
                 exit(2);
             }
@@ -98,6 +97,11 @@ static inline int peer_recv_in(struct peer *p, struct command *cmd, int ms)
         }
         if (left < 0 || poll(&w, 1, (int)left) == 0)
             return PEER_TIMEOUT;
+        if (p->at == p->n || p->n == FRAME_MAX) {    /* a frame never has to wait for room */
+            memmove(p->in, p->in + p->at, p->n - p->at);
+            p->n -= p->at;
+            p->at = 0;
+        }
         k = recv(p->fd, p->in + p->n, FRAME_MAX - p->n, 0);
         if (k <= 0)
             return PEER_END;

@@ -273,8 +273,8 @@ static void make_image(struct image *im, const struct store_conf *conf, int how,
     image_take(im, conf);
 }
 
-/* Every byte takes a minute; tests/fault does that. Here every 7th, beginning anywhere (STORE_EVERY_BYTE: all). */
-static size_t stride = 7, begin;
+/* Every byte takes a minute: make soak. Here every 17th, beginning anywhere (STORE_EVERY_BYTE: all). */
+static size_t stride = 17, begin;
 
 #define EACH 40                      /* messages a queue in an image: three log files, two or three queue files */
 
