@@ -362,7 +362,7 @@ int registrar_run(struct registrar *r)
     set_targets(r, str_of(broker_conf(r->b)->namesrv_addr));
     r->running = true;
     pthread_mutex_unlock(&r->lock);
-    rc = thread_start(&r->thread, register_all, r);
+    rc = thread_start(&r->thread, "registrar", register_all, r);
     if (rc)
         r->running = false;
     return rc;

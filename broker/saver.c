@@ -9,6 +9,7 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "common/remoting/codes.h"
+#include "common/thread.h"
 
 struct saving {
     struct saved_file file;
@@ -146,14 +147,14 @@ int saver_open(const char *config_dir, const struct saved_file *files, size_t n,
     pthread_cond_init(&s->work, &attr);
     pthread_cond_init(&s->done, NULL);
     pthread_condattr_destroy(&attr);
-    rc = pthread_create(&s->thread, NULL, run, s);
+    rc = thread_start(&s->thread, "saver", run, s);
     if (rc) {
         pthread_mutex_destroy(&s->lock);
         pthread_cond_destroy(&s->work);
         pthread_cond_destroy(&s->done);
         free(s->all);
         free(s);
-        return fault_errno(f, rc, "starting the saver");
+        return fault_errno(f, -rc, "starting the saver");
     }
     *out = s;
     return 0;

@@ -8,6 +8,7 @@
 #include "common/clock.h"
 #include "common/json.h"
 #include "common/log.h"
+#include "common/thread.h"
 
 #define ROUND_MAX 256               /* messages of one level before the next has its turn */
 #define RETRY_MS 1000               /* after a delivery that the store refused */
@@ -314,10 +315,10 @@ int schedule_open(struct broker *b, struct schedule **out, struct fault *f)
 
 int schedule_run(struct schedule *s)
 {
-    int rc = pthread_create(&s->thread, NULL, run, s);
+    int rc = thread_start(&s->thread, "schedule", run, s);
 
     s->running = rc == 0;
-    return -rc;
+    return rc;
 }
 
 void schedule_close(struct schedule *s)

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "common/thread.h"
+
 struct ticker {
     pthread_t thread;
     pthread_mutex_t lock;           /* guards stop; a leaf */
@@ -56,10 +58,10 @@ int ticker_start(void (*fn)(void *ctx, int64_t n), void *ctx, struct ticker **ou
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&t->wake, &attr);
     pthread_condattr_destroy(&attr);
-    rc = pthread_create(&t->thread, NULL, run, t);
+    rc = thread_start(&t->thread, "ticker", run, t);
     if (rc) {
         free(t);
-        return -rc;
+        return rc;
     }
     *out = t;
     return 0;

@@ -119,7 +119,7 @@ static int start_threads(struct fuse_door *d)
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, STACK_BYTES);
     while (!rc && d->n_running < d->n_threads) {
-        rc = thread_start_with(&d->threads[d->n_running], &attr, serve, d);
+        rc = thread_start_with(&d->threads[d->n_running], "mount", &attr, serve, d);
         d->n_running += !rc;
     }
     pthread_attr_destroy(&attr);

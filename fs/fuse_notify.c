@@ -184,7 +184,7 @@ int fuse_notify_start(struct fuse_door *d, struct fuse_notify **out)
     n->d = d;
     pthread_mutex_init(&n->lock, NULL);
     pthread_cond_init(&n->more, NULL);
-    if ((rc = thread_start(&n->thread, run, n))) {
+    if ((rc = thread_start(&n->thread, "mount-notify", run, n))) {
         n->stopped = true;
         fuse_notify_free(n);
         return rc;

@@ -168,7 +168,7 @@ static void *keep(void *arg)
 
 int keeper_run(struct keeper *k)
 {
-    int rc = thread_start(&k->thread, keep, k);
+    int rc = thread_start(&k->thread, "route-expiry", keep, k);
 
     k->running = rc == 0;
     return rc;

@@ -15,6 +15,7 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "common/remoting/codes.h"
+#include "common/thread.h"
 
 #define RETRY_MS 1000                /* between tries to make a file on a full disk */
 #define READY_STEP ((int64_t)4 << 20)
@@ -241,9 +242,9 @@ int commit_log_start(struct commit_log *l, struct fault *f)
     if (!l->tail)
         want_spare(l, next_base(l));
     pthread_mutex_unlock(&l->spare_lock);
-    rc = pthread_create(&l->thread, NULL, spare_main, l);
+    rc = thread_start(&l->thread, "log-spare", spare_main, l);
     if (rc)
-        return fault_errno(f, rc, "start the allocation thread");
+        return fault_errno(f, -rc, "start the allocation thread");
     l->thread_runs = true;
     return 0;
 }

@@ -8,6 +8,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/thread.h"
 #include "store/store_impl.h"
 
 #define PAGE 4096
@@ -377,15 +378,18 @@ int flush_init(struct store *s)
 
 int flush_start(struct store *s, struct fault *f)
 {
-    static void *(*const mains[])(void *) = {log_main, queue_main, timer_main};
+    static const struct {
+        const char *name;
+        void *(*main)(void *arg);
+    } mains[] = {{"flush-log", log_main}, {"flush-queues", queue_main}, {"flush-timer", timer_main}};
     struct flusher *fl = &s->flush;
 
     fl->last_thorough = fl->last_queue_thorough = mono_ms();
     for (size_t i = 0; i < sizeof mains / sizeof *mains; i++) {
-        int rc = pthread_create(&fl->threads[i], NULL, mains[i], s);
+        int rc = thread_start(&fl->threads[i], mains[i].name, mains[i].main, s);
         if (rc) {
             flush_stop(s);
-            return fault_errno(f, rc, "start a flush thread");
+            return fault_errno(f, -rc, "start a flush thread");
         }
         fl->n_threads++;
     }

@@ -12,6 +12,7 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "common/remoting/codes.h"
+#include "common/thread.h"
 #include "store/store_impl.h"
 
 #define NAME_DIGITS 17
@@ -646,8 +647,8 @@ int index_start(struct store *s, struct fault *f)
         return fault_errno(f, -rc, "follow the log's retention");
     if (!x->on)
         return 0;
-    if ((rc = pthread_create(&x->thread, NULL, index_main, s)))
-        return fault_errno(f, rc, "start the indexer");
+    if ((rc = thread_start(&x->thread, "index", index_main, s)))
+        return fault_errno(f, -rc, "start the indexer");
     x->runs = true;
     return 0;
 }

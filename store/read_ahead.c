@@ -50,7 +50,7 @@ void read_ahead_start(struct read_ahead *r, const struct mapped_file *file, int6
         return;
     pthread_mutex_init(&r->lock, NULL);
     pthread_cond_init(&r->moved, NULL);
-    r->runs = thread_start(&r->thread, main_loop, r) == 0;
+    r->runs = thread_start(&r->thread, "read-ahead", main_loop, r) == 0;
     if (!r->runs) {
         pthread_cond_destroy(&r->moved);
         pthread_mutex_destroy(&r->lock);

@@ -317,7 +317,7 @@ int retention_start(struct store *s, struct fault *f)
 
     if (!s->conf.retention)
         return 0;
-    if ((rc = thread_start(&s->retention.thread, retention_main, s)))
+    if ((rc = thread_start(&s->retention.thread, "retention", retention_main, s)))
         return fault_errno(f, -rc, "start the retention thread");
     s->retention.runs = true;
     return 0;

@@ -545,7 +545,7 @@ int client_open(struct client **out, struct fault *f)
     c->wake.data = c->tick.data = c;
     rc = uv_async_init(&c->uv, &c->wake, on_wake);
     if (!rc)
-        rc = thread_start(&c->thread, client_main, c);
+        rc = thread_start(&c->thread, "client", client_main, c);
     if (!rc) {
         *out = c;
         return 0;

@@ -193,7 +193,7 @@ static void *loop_main(void *arg)
 
 int loop_start(struct loop *l)
 {
-    int rc = thread_start(&l->thread, loop_main, l);
+    int rc = thread_start(&l->thread, "network", loop_main, l);
 
     l->threaded = rc == 0;
     return rc;

@@ -60,7 +60,8 @@ int workers_open(struct workers *w, int threads, int queue, bool background)
 int workers_start(struct workers *w)
 {
     while (w->n_started < w->n_threads) {
-        int rc = thread_start(&w->threads[w->n_started], w->background ? background_main : worker_main, w);
+        int rc = w->background ? thread_start(&w->threads[w->n_started], "background", background_main, w)
+                               : thread_start(&w->threads[w->n_started], "worker", worker_main, w);
         if (rc)
             return rc;
         w->n_started++;

@@ -18,6 +18,9 @@ is(scalar(mounts($mq)), 1, 'mounted once');
 is(sh('mkdir $1/TopicA $1/groups/g1 && echo > $1/groups/g1/bindings/TopicA', $mq), '', 'a topic, a group, a binding');
 send_message($m->{port}, 'TopicA', 0, "m$_") for 1 .. 3;
 
+my @unnamed = grep { slurp($_) eq "mqbroker\n" } glob "/proc/$m->{pid}/task/*/comm";
+is(scalar(@unnamed), 1, 'every thread but the first has a name of its own, for top -H');
+
 # ---- kill -9, and a start on what it left ----
 for my $round (1 .. 2) {
     $m->kill9;
