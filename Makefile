@@ -79,13 +79,16 @@ docs: all
 	$O/mqdocs docs
 
 PREFIX  ?= /usr/local
+SYSCONFDIR ?= /etc
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 install: all
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man8 $(DESTDIR)$(UNITDIR)
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man8 $(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSCONFDIR)/mqfs
 	install -m755 $(filter-out $O/mqdocs,$(PROGRAMS)) $(DESTDIR)$(PREFIX)/bin
 	install -m644 $(wildcard docs/man/*.8) $(DESTDIR)$(PREFIX)/share/man/man8
 	for u in $(notdir $(wildcard tools/systemd/*.service)); do \
-		sed 's|@PREFIX@|$(PREFIX)|' tools/systemd/$$u >$(DESTDIR)$(UNITDIR)/$$u || exit 1; done
+		sed 's|@PREFIX@|$(PREFIX)|;s|@SYSCONFDIR@|$(SYSCONFDIR)|' tools/systemd/$$u >$(DESTDIR)$(UNITDIR)/$$u || exit 1; done
+	[ -e $(DESTDIR)$(SYSCONFDIR)/mqfs/broker.conf ] || \
+		install -m644 tools/systemd/broker.conf $(DESTDIR)$(SYSCONFDIR)/mqfs/broker.conf
 
 clean:
 	rm -rf build
