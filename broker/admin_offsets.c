@@ -58,24 +58,35 @@ static int disk_failed(struct fault *f, int rc, struct str topic, int32_t id)
                      "says more", id, STR_ARG(topic), strerror(-rc));
 }
 
-/* The handle of a queue that the topic has, and that can be read, else NULL with the reason in f. It outlives the topic
- * (store.h). */
-static struct store_queue *find_queue(struct broker *b, struct str topic, int32_t id, struct fault *f)
+/* The handle of one of the topic's queues. It outlives the topic (store.h). NULL: there is no such topic, or it has no
+ * queue of that number, and *n_queues says how many; then a topic that once had more may have it on disk. */
+static struct store_queue *queue_of_topic(struct broker *b, struct str topic, int32_t id, int32_t *n_queues)
 {
     struct store_queue *q = NULL;
     struct topic *t;
-    int rc;
 
     meta_read(b->meta);
     t = meta_topic(b->meta, topic);
-    if (!t)
-        fault_set(f, RC_TOPIC_NOT_EXIST, ENOENT, "topic %.*s does not exist", STR_ARG(topic));
-    else if (id < 0 || id >= t->n_queues)
-        fault_set(f, RC_INVALID_PARAMETER, ERANGE, "topic %.*s has queues 0 to %d, not %d", STR_ARG(topic),
-                  t->n_queues - 1, id);
-    else
+    *n_queues = t ? t->n_queues : -1;
+    if (t && id >= 0 && id < t->n_queues)
         q = t->queues[id];
     meta_done(b->meta);
+    return q;
+}
+
+/* The queue, wherever it is, when it can be read, else NULL with the reason in f. Waits for the disk. */
+static struct store_queue *find_queue(struct broker *b, struct str topic, int32_t id, struct fault *f)
+{
+    int32_t n;
+    struct store_queue *q = queue_of_topic(b, topic, id, &n);
+    int rc;
+
+    if (!q && n >= 0)
+        q = store_queue_find(b->store, topic, id);
+    if (!q && n < 0)
+        fault_set(f, RC_TOPIC_NOT_EXIST, ENOENT, "topic %.*s does not exist", STR_ARG(topic));
+    else if (!q)
+        fault_set(f, RC_INVALID_PARAMETER, ERANGE, "topic %.*s has queues 0 to %d, not %d", STR_ARG(topic), n - 1, id);
     if (q && (rc = store_queue_load(b->store, q))) {
         disk_failed(f, rc, topic, id);
         return NULL;
@@ -83,21 +94,33 @@ static struct store_queue *find_queue(struct broker *b, struct str topic, int32_
     return q;
 }
 
-/* Decodes topic and queue with the rest, and finds the queue; NULL: it was answered. */
-static struct store_queue *queue_of(const struct field *rows, size_t n, struct request *r,
-                                    struct offset_header *h)
+/* Whether the disk must be asked about it. */
+static bool is_at_rest(struct broker *b, struct str topic, int32_t id)
 {
+    int32_t n;
+    struct store_queue *q = queue_of_topic(b, topic, id, &n);
+
+    return q ? !store_queue_loaded(q) : n >= 0;
+}
+
+/* The queue of h. NULL: it was answered, or fn, the handler, comes to it again on a worker. */
+static struct store_queue *take_queue(struct request *r, const struct offset_header *h, void (*fn)(struct request *r))
+{
+    struct broker *b = broker_of(r);
     struct store_queue *q;
     struct fault f;
 
-    if (!request_fields(r, rows, n, h, sizeof(*h)))
+    if (request_on_loop(r) && is_at_rest(b, h->topic, h->queue_id)) {
+        request_to_worker(r, fn);
         return NULL;
-    q = find_queue(broker_of(r), h->topic, h->queue_id, &f);
+    }
+    q = find_queue(b, h->topic, h->queue_id, &f);
     if (!q)
         reply_fault(r, &f);
     return q;
 }
-#define QUEUE_OF(rows, r, h) queue_of(rows, sizeof(rows) / sizeof((rows)[0]), r, h)
+
+#define QUEUE_OF(rows, r, h, fn) (REQUEST_FIELDS(r, rows, h) ? take_queue(r, h, fn) : NULL)
 
 static void reply_number(struct request *r, const char *name, int64_t v)
 {
@@ -127,7 +150,7 @@ static void reply_read(struct request *r, const struct offset_header *h, const c
 void op_get_max_offset(struct request *r)
 {
     struct offset_header h;
-    struct store_queue *q = QUEUE_OF(queue_fields, r, &h);
+    struct store_queue *q = QUEUE_OF(queue_fields, r, &h, op_get_max_offset);
     if (q)
         reply_number(r, "offset", store_queue_max(broker_of(r)->store, q));
 }
@@ -135,7 +158,7 @@ void op_get_max_offset(struct request *r)
 void op_get_min_offset(struct request *r)
 {
     struct offset_header h;
-    struct store_queue *q = QUEUE_OF(queue_fields, r, &h);
+    struct store_queue *q = QUEUE_OF(queue_fields, r, &h, op_get_min_offset);
     if (q)
         reply_number(r, "offset", store_queue_min(broker_of(r)->store, q));
 }
@@ -144,7 +167,7 @@ void op_get_earliest_msg_storetime(struct request *r)
 {
     struct store *s = broker_of(r)->store;
     struct offset_header h;
-    struct store_queue *q = QUEUE_OF(queue_fields, r, &h);
+    struct store_queue *q = QUEUE_OF(queue_fields, r, &h, op_get_earliest_msg_storetime);
     if (q)
         reply_read(r, &h, "timestamp", store_time_at(s, q, store_queue_min(s, q)));
 }
@@ -152,7 +175,7 @@ void op_get_earliest_msg_storetime(struct request *r)
 void op_search_offset_by_timestamp(struct request *r)
 {
     struct offset_header h;
-    struct store_queue *q = QUEUE_OF(search_fields, r, &h);
+    struct store_queue *q = QUEUE_OF(search_fields, r, &h, op_search_offset_by_timestamp);
     if (q)
         reply_read(r, &h, "offset",
                    store_offset_at_time(broker_of(r)->store, q, h.timestamp,
@@ -186,6 +209,10 @@ void op_query_consumer_offset(struct request *r)
         reply_number(r, "offset", committed);
         return;
     }
+    if (request_on_loop(r) && is_at_rest(b, h.topic, h.queue_id)) {
+        request_to_worker(r, op_query_consumer_offset);
+        return;
+    }
     q = find_queue(b, h.topic, h.queue_id, &f);
     if (q && h.set_zero && starts_at_zero(b->store, q))
         reply_number(r, "offset", 0);
@@ -209,7 +236,7 @@ void op_update_consumer_offset(struct request *r)
     struct broker *b = broker_of(r);
     struct offset_header h;
 
-    if (!QUEUE_OF(update_fields, r, &h))
+    if (!QUEUE_OF(update_fields, r, &h, op_update_consumer_offset))
         return;
     if (!group_exists(b, h.group))
         reply(r, RC_SUBSCRIPTION_GROUP_NOT_EXIST, "group %.*s does not exist", STR_ARG(h.group));

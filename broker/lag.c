@@ -75,18 +75,21 @@ static int collect(struct broker *b, struct str group, struct names *names)
 static int lag_of(struct broker *b, struct str group, const char *topic, int32_t queue,
                   struct lag_info *row)
 {
+    struct store_queue *q = NULL;
     struct topic *t;
-    int64_t min = 0, from;
-    int rc = -ENOENT;
+    int64_t min, from;
+    int rc;
 
     meta_read(b->meta);
     t = meta_topic(b->meta, str_of(topic));
-    if (t && queue < t->info.read_queues && queue < t->n_queues) {
-        rc = store_queue_load(b->store, t->queues[queue]);
-        min = store_queue_min(b->store, t->queues[queue]);
-        row->max = store_queue_max(b->store, t->queues[queue]);
-    }
+    if (t && queue < t->info.read_queues && queue < t->n_queues)
+        q = t->queues[queue];
     meta_done(b->meta);
+    if (!q)
+        return -ENOENT;
+    rc = store_queue_load(b->store, q);
+    min = store_queue_min(b->store, q);
+    row->max = store_queue_max(b->store, q);
     row->topic = topic;
     row->queue = queue;
     row->committed = offsets_get(b->offsets, group, str_of(topic), queue);

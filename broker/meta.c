@@ -77,18 +77,6 @@ struct binding *group_binding(struct group *g, struct str topic)
     return b;
 }
 
-int64_t topic_last_time(struct store *s, const struct topic *t)
-{
-    int64_t last = 0;
-
-    for (int32_t i = 0; i < t->n_queues; i++) {
-        int64_t time = store_queue_last_time(s, t->queues[i]);
-        if (time > last)
-            last = time;
-    }
-    return last;
-}
-
 /* ---- attributes ---- */
 
 const char *attribute_get(const struct attribute *list, const char *key)

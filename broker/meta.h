@@ -27,7 +27,7 @@ struct attribute {
 
 struct topic {
     UT_hash_handle hh;               /* by name */
-    struct topic_info info;          /* last_time is not kept here: see topic_last_time */
+    struct topic_info info;          /* last_time is not kept here: the queues know it */
     struct attribute *attributes;    /* Apache's, ours ("mqfs.owner") among them */
     int64_t generation;              /* topic_changes when it was made or last changed */
     /* Handles of its queues [0..max(read, write)), made when the topic is; never fewer than before. */
@@ -87,7 +87,6 @@ static inline void meta_done(struct meta *m) { pthread_rwlock_unlock(&m->lock); 
 struct topic *meta_topic(struct meta *m, struct str name);
 struct group *meta_group(struct meta *m, enum group_kind kind, struct str name);
 struct binding *group_binding(struct group *g, struct str topic);
-int64_t topic_last_time(struct store *s, const struct topic *t);
 const char *attribute_get(const struct attribute *list, const char *key);       /* NULL when absent */
 
 /* May this group consume the topic (or send to it)? Always while enforceBindings is off, for its own retry and

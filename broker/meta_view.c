@@ -3,38 +3,62 @@
 #include "broker/meta.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 #include "broker/state.h"
 
-static void show_topic(struct broker *b, const struct topic *t, struct topic_info *out)
+/* What a queue's files hold may have to be looked up on the disk: that is done with its handle, without the lock. */
+struct handles {
+    struct store_queue **q;
+    int32_t n;
+};
+
+static void show_topic(const struct topic *t, struct topic_info *out, struct handles *h)
 {
     *out = t->info;
-    out->last_time = topic_last_time(b->store, t);
+    h->q = t->n_queues ? malloc((size_t)t->n_queues * sizeof(*h->q)) : NULL;
+    h->n = h->q ? t->n_queues : 0;
+    if (h->q)
+        memcpy(h->q, t->queues, (size_t)h->n * sizeof(*h->q));
+}
+
+static void show_last_time(struct broker *b, struct topic_info *out, struct handles *h)
+{
+    for (int32_t i = 0; i < h->n; i++) {
+        int64_t time = store_queue_last_time(b->store, h->q[i]);
+        if (time > out->last_time)
+            out->last_time = time;
+    }
+    free(h->q);
 }
 
 int broker_topic_get(struct broker *b, struct str topic, struct topic_info *out)
 {
+    struct handles h = {0};
     struct topic *t;
 
     meta_read(b->meta);
     t = meta_topic(b->meta, topic);
     if (t)
-        show_topic(b, t, out);
+        show_topic(t, out, &h);
     meta_done(b->meta);
+    show_last_time(b, out, &h);
     return t ? 0 : -ENOENT;
 }
 
 int broker_topic_next(struct broker *b, uint32_t after, struct topic_info *out)
 {
     struct meta *m = b->meta;
+    struct handles h = {0};
     struct topic *t = NULL;
 
     meta_read(m);
     for (uint32_t id = after < UINT32_MAX ? after + 1 : after; id < m->n_ids && !t; id++)
         t = m->topic_by_id[id];
     if (t)
-        show_topic(b, t, out);
+        show_topic(t, out, &h);
     meta_done(m);
+    show_last_time(b, out, &h);
     return t ? 0 : -ENOENT;
 }
 
@@ -62,20 +86,20 @@ size_t broker_topic_count(struct broker *b)
 
 int broker_queue_get(struct broker *b, struct str topic, int32_t queue, struct queue_info *out)
 {
+    struct store_queue *q = NULL;
     struct topic *t;
-    int rc = -ENOENT;
+    int rc;
 
     meta_read(b->meta);
     t = meta_topic(b->meta, topic);
-    if (t && queue >= 0 && queue < t->n_queues && (queue < t->info.read_queues ||
-                                                   queue < t->info.write_queues)) {
-        struct store_queue *q = t->queues[queue];
-        rc = store_queue_load(b->store, q);
-        out->min = store_queue_min(b->store, q);
-        out->max = store_queue_max(b->store, q);
-        out->last_time = store_queue_last_time(b->store, q);
-    }
+    if (t && queue >= 0 && queue < t->n_queues && (queue < t->info.read_queues || queue < t->info.write_queues))
+        q = t->queues[queue];
     meta_done(b->meta);
+    if (!q)
+        return -ENOENT;
+    rc = store_queue_load(b->store, q);
+    *out = (struct queue_info){store_queue_min(b->store, q), store_queue_max(b->store, q),
+                               store_queue_last_time(b->store, q)};
     return rc;
 }
 

@@ -57,6 +57,7 @@ struct pull {
     struct store_queue *q;
     struct tag_filter filter;
     bool named;                      /* group and topic exist, so that their names may be logged */
+    bool looked;                     /* its queue was loaded, or that was tried */
     int forbidden;                   /* with NO_PERMISSION */
     /* for the answer: */
     int code;
@@ -206,9 +207,16 @@ static int check_pull_consumer(struct pull *p, struct fault *f)
                      STR_ARG(p->h.group));
 }
 
+/* -EINPROGRESS: its files must be looked at first, which is a worker's business. */
+static int check_loaded(struct pull *p, struct fault *f)
+{
+    return p->looked || store_queue_loaded(p->q) ? 0 : -EINPROGRESS;
+}
+
 static int (*const checks[])(struct pull *p, struct fault *f) = {
     check_broker,  check_lite,  check_group,        check_topic,
     check_binding, check_queue, check_subscription, check_pull_consumer,
+    check_loaded,
 };
 
 /* ---- reading ---- */
@@ -455,7 +463,7 @@ static void hold(struct pull *p, int64_t ms)
 
 /* ---- the handler ---- */
 
-/* Under meta_read: checks, reads, perhaps holds. 0 with *held, or -errno with f. */
+/* Under meta_read: checks, reads, perhaps holds. 0 with *held, -EINPROGRESS (check_loaded), or another -errno with f. */
 static int pull_locked(struct pull *p, bool *held, struct fault *f)
 {
     int rc = 0;
@@ -507,6 +515,18 @@ static void make_group(struct request *r)
         pull_run(r, true);
 }
 
+static int pull_once(struct pull *p, bool *held, struct fault *f)
+{
+    int rc;
+
+    meta_read(p->b->meta);
+    rc = pull_locked(p, held, f);
+    meta_done(p->b->meta);
+    return rc;
+}
+
+static void pull_on_worker(struct request *r) { pull_run(r, true); }
+
 /* true: the request has another keeper now. */
 static bool pull_run(struct request *r, bool first)
 {
@@ -520,13 +540,20 @@ static bool pull_run(struct request *r, bool first)
     p.conf = broker_conf(p.b);
     p.first = first;
     p.named = false;
+    p.looked = !first;
     p.forbidden = 0;
     p.found = NULL;
     rc = FIELDS_DECODE(fields, request_cmd(r), &p.h, &f);
-    if (!rc) {
-        meta_read(p.b->meta);
-        rc = pull_locked(&p, &held, &f);
-        meta_done(p.b->meta);
+    if (!rc)
+        rc = pull_once(&p, &held, &f);
+    if (rc == -EINPROGRESS && request_on_loop(r)) {
+        request_to_worker(r, pull_on_worker);
+        return true;
+    }
+    if (rc == -EINPROGRESS) {
+        store_queue_load(p.b->store, p.q);       /* reading it says what was wrong */
+        p.looked = true;
+        rc = pull_once(&p, &held, &f);
     }
     if (held)
         return true;

@@ -28,15 +28,6 @@ static void note_group(void *arg, struct str group)
         g->more++;
 }
 
-static int64_t count_messages(struct broker *b, const struct topic *t)
-{
-    int64_t n = 0;
-
-    for (int32_t i = 0; i < t->n_queues; i++)
-        n += store_queue_max(b->store, t->queues[i]) - store_queue_min(b->store, t->queues[i]);
-    return n;
-}
-
 /* The tree's rmdir does not take away what somebody uses; broker.h says what that is. */
 static int check_unused(struct broker *b, const struct topic *t, struct fault *f)
 {
@@ -55,8 +46,10 @@ static int check_unused(struct broker *b, const struct topic *t, struct fault *f
                          "%s %s is bound to topic %s: rm /%s/%s/bindings/%s first",
                          kind == CONSUMER_GROUP ? "group" : "producer group", bound, t->info.name,
                          groups_dir(kind), bound, t->info.name);
-    n = count_messages(b, t);
-    if (n && t->info.perm & 6)
+    n = t->info.perm & 6 ? store_topic_messages(b->store, str_of(t->info.name)) : 0;
+    if (n < 0)
+        return fault_errno(f, (int)-n, "looking for messages of topic %s", t->info.name);
+    if (n)
         return fault_set(f, RC_SYSTEM_ERROR, EBUSY,
                          "topic %s holds %lld messages: to delete them with it, first echo 0 > /%s/perm",
                          t->info.name, (long long)n, t->info.name);

@@ -317,20 +317,28 @@ static int remove_queue(struct queue_table *t, const struct queue_env *env, stru
     return remove_files(env, q);
 }
 
+/* Under the lock: those of the topic (all, when it is empty). */
+static int list(const struct queue_table *t, struct str topic, struct store_queue ***all, size_t *n)
+{
+    *n = 0;
+    *all = malloc((t->n + 1) * sizeof **all);
+    for (size_t i = 0; *all && i < t->n_buckets; i++)
+        for (struct store_queue *q = t->buckets[i]; q; q = q->next)
+            if (!topic.n || str_eq(queue_topic(q), topic))
+                (*all)[(*n)++] = q;
+    return *all ? 0 : -ENOMEM;
+}
+
 int queue_table_list(struct queue_table *t, const struct queue_env *env, struct store_queue ***all, size_t *n)
 {
     int rc = queue_table_complete(t, env);
 
-    *n = 0;
     if (rc)
         return rc;
     pthread_rwlock_rdlock(&t->lock);
-    *all = malloc((t->n + 1) * sizeof **all);
-    for (size_t i = 0; *all && i < t->n_buckets; i++)
-        for (struct store_queue *q = t->buckets[i]; q; q = q->next)
-            (*all)[(*n)++] = q;
+    rc = list(t, str_of(""), all, n);
     pthread_rwlock_unlock(&t->lock);
-    return *all ? 0 : -ENOMEM;
+    return rc;
 }
 
 int queue_table_remove_one(struct queue_table *t, const struct queue_env *env, struct store_queue *q,
@@ -371,6 +379,22 @@ static int take_names_of(struct queue_table *t, const struct queue_env *env, str
     int n = snprintf(dir, sizeof dir, "%s/%.*s", env->root, STR_ARG(topic));
 
     return n < 0 || (size_t)n >= sizeof dir ? -EINVAL : take_topic(t, env, AT_FDCWD, dir, topic);
+}
+
+int queue_table_list_topic(struct queue_table *t, const struct queue_env *env, struct str topic, struct store_queue ***all,
+                           size_t *n)
+{
+    int rc = 0;
+
+    if (!can_be_directory(topic))
+        return -EINVAL;
+    pthread_rwlock_wrlock(&t->lock);
+    if (!atomic_load(&t->complete))
+        rc = take_names_of(t, env, topic);
+    if (!rc)
+        rc = list(t, topic, all, n);
+    pthread_rwlock_unlock(&t->lock);
+    return rc;
 }
 
 int queue_table_remove(struct queue_table *t, const struct queue_env *env, struct str topic,

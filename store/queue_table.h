@@ -37,6 +37,9 @@ int queue_table_each(struct queue_table *t, const struct queue_env *env,
                      void (*each)(void *arg, struct store_queue *q), void *arg);
 /* All queues of this moment, malloc'd; they stay until the table is freed. 0 or -errno. */
 int queue_table_list(struct queue_table *t, const struct queue_env *env, struct store_queue ***all, size_t *n);
+/* Those of one topic; the others' names are not read for that. */
+int queue_table_list_topic(struct queue_table *t, const struct queue_env *env, struct str topic, struct store_queue ***all,
+                           size_t *n);
 /* Takes one queue out and removes its files; before(arg, q) is called first. 0 or -errno; -ENOENT. */
 int queue_table_remove_one(struct queue_table *t, const struct queue_env *env, struct store_queue *q,
                            void (*before)(void *arg, struct store_queue *q), void *arg);

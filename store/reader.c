@@ -597,6 +597,11 @@ int store_entry(struct store *s, struct store_queue *q, int64_t offset, struct s
 
 int store_queue_load(struct store *s, struct store_queue *q) { return queue_load(&s->env, q); }
 
+bool store_queue_loaded(const struct store_queue *q)
+{
+    return atomic_load_explicit(&q->loaded, memory_order_acquire);
+}
+
 int64_t store_queue_min(struct store *s, struct store_queue *q)
 {
     return queue_load(&s->env, q) ? 0 : queue_min(q);

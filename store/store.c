@@ -319,6 +319,23 @@ int store_each_queue(struct store *s, void (*each)(void *arg, struct str topic, 
     return queue_table_each(&s->queues, &s->env, each_queue, &(struct each){each, arg});
 }
 
+int64_t store_topic_messages(struct store *s, struct str topic)
+{
+    struct store_queue **all;
+    int64_t total = 0;
+    size_t n;
+    int rc = queue_table_list_topic(&s->queues, &s->env, topic, &all, &n);
+
+    if (rc)
+        return rc;
+    for (size_t i = 0; i < n && !rc; i++) {
+        rc = queue_load(&s->env, all[i]);
+        total += queue_max(all[i]) - queue_min(all[i]);
+    }
+    free(all);
+    return rc ? rc : total;
+}
+
 /* From now on no append reaches the queue's files, and nobody makes any. */
 static void kill_queue(void *arg, struct store_queue *q)
 {

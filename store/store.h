@@ -80,6 +80,8 @@ int store_close(struct store *s);
 struct store_queue *store_queue(struct store *s, struct str topic, int32_t queue_id);
 /* The same, but NULL when it neither exists in memory nor on disk. May look at a directory's name on disk. */
 struct store_queue *store_queue_find(struct store *s, struct str topic, int32_t queue_id);
+/* How many messages the topic's queues hold, those included that only the disk knows of. 0 or more, or -errno (logged). */
+int64_t store_topic_messages(struct store *s, struct str topic);
 /* Calls each(arg, topic, queue_id) for every queue that exists; any thread that may wait for the disk: the first call
  * reads the names of all queues (100,000 directories take a second or two, from a cold disk more). Not while holding
  * locks that an append may need. each may use handles, but neither make, find nor delete queues. 0, or -errno when the
@@ -194,6 +196,8 @@ int store_entry(struct store *s, struct store_queue *q, int64_t offset, struct s
 /* Makes sure that what the queue's files hold is known: it is looked up when the queue is first used. 0, or -errno: the
  * disk does not give it (logged; tried again the next time). Until then min, max and last time are 0. */
 int store_queue_load(struct store *s, struct store_queue *q);
+/* Whether it is known: then none of these reads the disk for it. What may not wait asks this first. */
+bool store_queue_loaded(const struct store_queue *q);
 int64_t store_queue_min(struct store *s, struct store_queue *q);
 int64_t store_queue_max(struct store *s, struct store_queue *q);         /* next to be written */
 /* Store time of the message at offset; -1 when there is none; below that an -errno: the disk does not give it (logged).

@@ -399,6 +399,36 @@ static void test_cleaning(void)
 
 /* ---- the thread ---- */
 
+/* A full disk right after a start, when no queue has been named yet. */
+static void test_at_rest(void)
+{
+    struct store_conf conf = test_conf();
+    struct store_queue *q, *small;
+    struct store_put put;
+    struct store *s;
+    char first[4200];
+
+    default_rules();
+    s = open_with(&conf);
+    test_append(s, store_queue(s, str_of("small"), 0), 0, &put);
+    fill(s, store_queue(s, str_of("t"), 3), 12);
+    test_close(s);
+    s = open_with(&conf);
+    snprintf(first, sizeof first, "%s/consumequeue/t/3/%020d", conf.root, 0);
+    usage = 0.86;
+    rules.delete_file_batch_max = 9;
+    ok(!s->queues.complete && access(first, F_OK) == 0, "the queue has its first file");
+    is_int(retention_round(s, now()), 9, "86%% of the disk: files of the log go");
+    ok(access(first, F_OK) < 0, "and those of a queue that nobody named");
+    small = store_queue_find(s, str_of("small"), 0);
+    ok(small && store_queue_min(s, small) == 1 && store_queue_max(s, small) == 1, "one whose only message expired is empty");
+    q = store_queue_find(s, str_of("t"), 3);
+    ok(q && store_queue_min(s, q) > 0, "the other begins later");
+    check_reads(s, q, "at rest");
+    test_close(s);
+    test_clean(&conf);
+}
+
 static void test_thread(void)
 {
     struct store_conf conf = test_conf();
@@ -431,6 +461,7 @@ int main(void)
     test_disk();
     test_by_hand();
     test_cleaning();
+    test_at_rest();
     test_thread();
     return tap_done();
 }
