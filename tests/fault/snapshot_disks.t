@@ -23,7 +23,7 @@ my $owner = $$;
 my @mounted;
 
 END {
-    if ($$ == $owner && $top) {
+    if ($owner && $$ == $owner && $top) {
         local ($?, $@, $!);
         $_->stop for grep defined, our $m;
         system 'umount', '-l', $_ for @mounted;

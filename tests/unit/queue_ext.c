@@ -651,6 +651,7 @@ static void test_others(const char *self)
 
 int main(int argc, char **argv)
 {
+    test_tmp = test_memory();
     test_unit();
     test_format();
     test_key_off();

@@ -174,6 +174,7 @@ static void test_rest(void)
 int main(void)
 {
     setvbuf(stdout, NULL, _IOLBF, 0);
+    test_tmp = test_memory();
     test_bound();
     test_recovery();
     test_rest();

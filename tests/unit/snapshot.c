@@ -15,7 +15,7 @@
 #include "store/store_impl.h"
 
 #define QUEUES 4
-#define SENT_MAX 100000              /* by a sender: a snapshot that hangs must not fill the disk */
+#define SENT_EACH 3000               /* by a sender, from one snapshot's start to the next: a slow disk must not fill up */
 
 static const char *path_in(const struct store_conf *c, const char *name)
 {
@@ -223,6 +223,7 @@ struct sender {
     struct store *s;
     int queue;
     _Atomic int64_t sent;            /* acknowledged */
+    _Atomic int64_t most;            /* so far */
     atomic_bool stop;
 };
 
@@ -230,8 +231,12 @@ static void *send_on(void *arg)
 {
     struct sender *w = arg;
 
-    while (!atomic_load(&w->stop) && atomic_load(&w->sent) < SENT_MAX) {
+    while (!atomic_load(&w->stop)) {
         struct store_put put;
+        if (atomic_load(&w->sent) >= atomic_load(&w->most)) {
+            usleep(200);
+            continue;
+        }
         if (test_append(w->s, queue_no(w->s, w->queue), atomic_load(&w->sent), &put))
             exit(2);
         atomic_fetch_add(&w->sent, 1);
@@ -276,8 +281,10 @@ static void test_while_sending(void)
     for (int n = 0; n < 8; n++) {
         char name[32];
         snprintf(name, sizeof name, "snapshots/%d", n);
-        while (atomic_load(&w[0].sent) < (n + 1) * 200)
-            usleep(1000);
+        for (int i = 0; i < QUEUES; i++)
+            atomic_store(&w[i].most, (n + 1) * SENT_EACH);
+        while (atomic_load(&w[0].sent) < n * SENT_EACH + 200)
+            usleep(100);
         for (int i = 0; i < QUEUES; i++)
             before[n][i] = atomic_load(&w[i].sent);
         sealed += take(s, path_in(&c, name), n % 2 ? 1 : 0).sealed;

@@ -600,7 +600,7 @@ int main(void)
 {
     test_clean_restart();
     test_killed();
-    test_tmp = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : NULL;       /* thousands of starts: no disk */
+    test_tmp = test_memory();        /* thousands of starts */
     log_open("/dev/null", LOG_ERROR);
     stride = getenv("STORE_EVERY_BYTE") ? 1 : stride;
     begin = (size_t)getpid() % stride;
