@@ -170,7 +170,10 @@ static int show_progress(void *arg, int64_t done, int64_t total)
 
     if (p->shown && now - p->told >= 200) {
         p->told = now;
-        fprintf(stderr, "\r%3d%%  %.2f GiB  %.0f MiB/s ", total > 0 ? (int)(done * 100 / total) : 0, (double)done / (1 << 30),
+        fputc('\r', stderr);
+        if (total > 0)                   /* of a pipe it is not known */
+            fprintf(stderr, "%3d%%  ", (int)(done * 100 / total));
+        fprintf(stderr, "%.2f GiB  %.0f MiB/s ", (double)done / (1 << 30),
                 ms > 0 ? (double)done / (1 << 20) * 1000 / (double)ms : 0.0);
     }
     return stopped;

@@ -7,8 +7,11 @@ use FindBin;
 use lib "$FindBin::Bin/../lib";
 use Mqfs;
 use File::Temp qw(tempdir);
+use Fcntl qw(O_RDWR O_NOCTTY);
+use IO::Select;
 use IO::Socket::INET;
 use Test::More;
+use Time::HiRes qw(sleep);
 
 my $admin = Mqfs::build() . '/mqadmin';
 my $m = Mqfs->start({mount => 0}, autoCreateTopicEnable => 'true', autoCreateSubscriptionGroup => 'true');
@@ -20,6 +23,39 @@ is($w->call(200, {}, '{"groupName":"g1"}')->{code}, 0, 'a group');
 is($w->call(15, {consumerGroup => 'g1', topic => 'TopicA', queueId => 1, commitOffset => 77})->{code}, 0, '... with an offset');
 
 sub admin { my ($status, $text) = sh('"$@" 2>&1', $admin, @_); return ($status, $text) }
+
+# A terminal of one's own (Linux): its master, and its name.
+sub terminal {
+    sysopen my $master, '/dev/ptmx', O_RDWR | O_NOCTTY or return;
+    my ($locked, $number) = map { pack 'i', 0 } 1 .. 2;
+    ioctl($master, 0x40045431, $locked) && ioctl($master, 0x80045430, $number) or return;     # TIOCSPTLCK, TIOCGPTN
+    return ($master, '/dev/pts/' . unpack 'i', $number);
+}
+
+# What came to the terminal: all of it, once the last of its writers is gone.
+sub shown {
+    my ($master, $text) = (shift, '');
+    1 while IO::Select->new($master)->can_read(10) && sysread $master, $text, 4096, length $text;
+    return $text =~ s/\r\n/\n/gr;
+}
+
+# The entries of a pax tar: [{name, type, pax => {records}}]
+sub tar_entries {
+    my ($tar, $at, %pax, @got) = (slurp(shift), 0);
+    while (substr($tar, $at, 512) =~ /[^\0]/) {
+        my ($name, $size, $type, $magic) = unpack 'Z100 x24 a12 x20 a1 x100 a6', substr $tar, $at, 512;
+        ($size) = map { oct } $size =~ /([0-7]+)/;
+        push @got, {name => $name, type => $type, magic => $magic, pax => {%pax}} if $type ne 'x';
+        %pax = ();
+        for (my $text = $type eq 'x' ? substr $tar, $at + 512, $size : ''; $text =~ s/^(\d+) //;) {
+            my ($key, $value) = substr($text, 0, $1 - 1 - length $1, '') =~ /^([^=]+)=(.*)\n\z/s or die "no pax record at $at\n";
+            $pax{$key} = $value;
+        }
+        $at += 512 + int(($size + 511) / 512) * 512;
+    }
+    return @got;
+}
+
 # n messages of each queue of TopicA, all as sent, and the group's offset
 sub check_copy {
     my ($what, $store, $n, $offset) = @_;
@@ -67,6 +103,11 @@ is((admin('export', "$dir/s1.tar.zst", '--snapshot', 's1', @b))[0], 0, 'export o
 is((admin('export', "$dir/s1.tar", '--snapshot', 's1', '--level', 0, @b))[0], 0, '... as a plain tar');
 cmp_ok(-s "$dir/s1.tar", '<', 2_500_000 + 16 * 65536, '... without what was never written: ' . (-s "$dir/s1.tar") . ' bytes');
 cmp_ok(-s "$dir/s1.tar.zst", '<', (-s "$dir/s1.tar") / 5, '... compressed: ' . (-s "$dir/s1.tar.zst"));
+my @entries = tar_entries("$dir/s1.tar");
+is(join(' ', grep { $_ ne "ustar\0" } map { $_->{magic} } @entries), '', '... each entry of it is a POSIX one');
+my ($log) = grep { ($_->{pax}{'GNU.sparse.name'} // '') =~ m{^commitlog/\d{20}$} } @entries;
+is(join(' ', map { $log->{pax}{"GNU.sparse.$_"} // 'none' } qw(major minor realsize)), '1 0 1048576',
+    '... whose pax header says that it is sparse, and how long it really is');
 like((admin('export', "$dir/s1.tar", @b))[1], qr/is there already/, '... a file is never written over');
 ($status, $text) = admin('import', "$dir/s1.tar.zst", "$dir/imported");
 is($status, 0, 'import');
@@ -83,11 +124,42 @@ is((admin('snapshot', 'delete', 's1', @b))[0], 0, 'snapshot delete');
 is(sh('"$@" export - --level 3 -q -b 127.0.0.1:' . $m->{port} . ' | "$@" import - ' . "$dir/piped -q", $admin), '', 'through a pipe');
 is((admin('snapshot', 'list', @b))[1], '', '... the snapshot it took is dropped');
 is(sh('cat $1/piped/config/consumerOffset.json | tr -d "\n\t " | grep -c \'"TopicA@g1":{1:77}\'', $dir), "1\n", '... offsets are in it');
-isnt((admin('export', "$dir/x.tar", '--store', "$m->{dir}/store"))[0], 0, 'files of a running store are not exported as they lie');
+($status, $text) = admin('export', "$dir/x.tar", '--store', "$m->{dir}/store");
+is($status, 1, 'files of a running store are not exported as they lie');
+is($text, "mqadmin: a broker runs on $m->{dir}/store: leave --store away, and it gives a snapshot\n", '... says why, and what to do');
+is(sh('ls $1 | grep ^x', $dir), '', '... and leaves no file');
 $m->stop;
 is((admin('export', "$dir/x.tar", '--store', "$m->{dir}/store"))[0], 0, '... of a stopped one they are');
 is((admin('import', "$dir/x.tar", "$dir/x"))[0], 0, '... and imported');
 is(sh('diff -r -x lock $1/store $2/x', $m->{dir}, $dir), "Only in $m->{dir}/store: snapshots\n", '... all but lock and snapshots');
+
+# ---- the line that says how far it is: on a terminal only, five times a second ----
+SKIP: {
+    my ($master, $tty) = terminal() or skip 'no terminals here', 7;
+    my $line = qr/\d+\.\d\d GiB  \d+ MiB\/s /;
+    # Nobody reads the archive for a while, so that it is not over too soon.
+    open my $tar, '-|', 'sh', '-c', 'exec 2>"$0"; exec "$@"', $tty, $admin, 'export', '-', '--level', 0,
+        '--store', "$m->{dir}/store" or die $!;
+    IO::Select->new($tar)->can_read(30);
+    sleep 0.3;
+    1 while sysread $tar, my $part, 65536;
+    ok(close $tar, 'export with a terminal');
+    $text = shown($master);
+    my @percent = $text =~ /\r *(\d+)%  $line/g;
+    cmp_ok(scalar @percent, '>=', 1, '... shows how far it is');
+    is("@percent", join(' ', grep { $_ <= 100 } sort { $a <=> $b } @percent), '... and does not go back: ' . "@percent");
+    like($text, qr/\r\e\[K-: \d+ files, \d+ bytes in \d+\.\d s\n\z/, '... clears it, and says what was done');
+    ($master, $tty) = terminal();
+    open my $in, '|-', 'sh', '-c', 'exec 2>"$0"; exec "$@"', $tty, $admin, 'import', '-', "$dir/slowly" or die $!;
+    my $whole = slurp("$dir/s1.tar");
+    print {$in} substr $whole, 0, 700_000, '';
+    $in->flush;
+    sleep 0.3;
+    print {$in} $whole;
+    ok(close $in, 'import with a terminal');
+    like(shown($master), qr/^(?:\r$line)+\r\e\[K\Q$dir\E\/slowly: \d+ files, \d+ bytes in/, '... shows it too, with no part of an unknown whole');
+    unlike((admin('export', "$dir/y.tar", '--store', "$m->{dir}/store"))[1], qr/\r/, 'without a terminal there is no such line');
+}
 
 # ---- what may be wrong with a file ----
 ($status, $text) = admin('import', "$dir/s1.tar", "$dir/x");
