@@ -2,6 +2,7 @@
  * process, with --mount the tree. Options -c -n -p -h as RocketMQ's mqbroker. */
 #include <errno.h>
 #include <getopt.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -176,11 +177,13 @@ int main(int argc, char **argv)
         return EXIT_SUCCESS;
     }
     program_start();
+    mallopt(M_MMAP_THRESHOLD, 1 << 20);      /* else one whole table as text raises it, and the next stays in the heap */
     rc = start(&p, &o, &conf, &f);
     if (rc) {
         stop(&p);
         return fail(&f);
     }
+    malloc_trim(0);                          /* what reading the tables took: 90 MiB with 100,000 topics */
     log_info("ready");
     log_info("stopping: %s", strsignal(program_wait()));
     stop(&p);
