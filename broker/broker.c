@@ -300,6 +300,12 @@ int broker_port(const struct broker *b) { return server_port(b->server, 0); }
 
 struct store *broker_store(struct broker *b) { return b->store; }
 
+void broker_name_servers(struct broker *b, void (*each)(void *arg, const char *addr, int64_t last_ok_ms, const char *error),
+                         void *arg)
+{
+    registrar_each(b->registrar, each, arg);
+}
+
 const char *broker_audit_path(struct broker *b) { return audit_path(b->audit); }
 
 /* ---- events ---- */

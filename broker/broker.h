@@ -54,7 +54,6 @@ struct topic_info {
 int broker_topic_get(struct broker *b, struct str topic, struct topic_info *out);      /* 0 or -ENOENT */
 /* The topic with the smallest id > after (start with 0), or -ENOENT at the end. System topics included. */
 int broker_topic_next(struct broker *b, uint32_t after, struct topic_info *out);
-size_t broker_topic_count(struct broker *b);
 
 /* Appends the topic's attributes (owner and type among them) as lines KEY=VALUE, ascending by key. 0, -ENOENT, -ENOMEM. */
 int broker_topic_attributes(struct broker *b, struct str topic, struct buf *out);
@@ -249,6 +248,10 @@ int broker_snapshot_delete(struct broker *b, const struct caller *c, struct str 
 struct store *broker_store(struct broker *b);
 /* Runtime values as RocketMQ's GET_BROKER_RUNTIME_INFO names them: one call each, sorted by name. */
 void broker_runtime(struct broker *b, void (*each)(void *arg, const char *name, const char *value), void *arg);
+/* Each name server: its address, when a registration there last succeeded (wall ms, 0: never), and what is wrong now
+ * (NULL: nothing). Under a lock. */
+void broker_name_servers(struct broker *b, void (*each)(void *arg, const char *addr, int64_t last_ok_ms, const char *error),
+                         void *arg);
 /* Path of the audit file. */
 const char *broker_audit_path(struct broker *b);
 

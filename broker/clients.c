@@ -385,6 +385,23 @@ static bool is_broadcast(struct clients *cl, struct str group)
     return yes;
 }
 
+/* Every member's connection, held: to be dropped by the caller. How many were put in out (at most max). */
+static int members(struct clients *cl, struct str group, struct conn **out, int max)
+{
+    struct client_group *g;
+    struct member *m, *next;
+    int n = 0;
+
+    pthread_mutex_lock(&cl->lock);
+    g = clients_group(cl, CONSUMER_GROUP, group);
+    if (g)
+        HASH_ITER(hh, g->members, m, next)
+            if (n < max)
+                out[n++] = conn_hold(m->conn);
+    pthread_mutex_unlock(&cl->lock);
+    return n;
+}
+
 void clients_notify_group(struct broker *b, struct str group)
 {
     struct conn **to;
@@ -395,7 +412,7 @@ void clients_notify_group(struct broker *b, struct str group)
     to = malloc(MEMBERS_PER_NOTICE * sizeof(*to));
     if (!to)
         return;
-    n = clients_members(b->clients, CONSUMER_GROUP, group, to, MEMBERS_PER_NOTICE);
+    n = members(b->clients, group, to, MEMBERS_PER_NOTICE);
     for (int i = 0; i < n; i++) {
         struct command cmd = {.code = REQUEST_NOTIFY_CONSUMER_IDS_CHANGED, .version = VERSION_V5_5_0,
                               .language = LANG_OTHER, .flag = FLAG_ONEWAY};
@@ -407,22 +424,6 @@ void clients_notify_group(struct broker *b, struct str group)
 }
 
 /* ---- questions ---- */
-
-int clients_members(struct clients *cl, enum group_kind kind, struct str group, struct conn **out, int max)
-{
-    struct client_group *g;
-    struct member *m, *next;
-    int n = 0;
-
-    pthread_mutex_lock(&cl->lock);
-    g = clients_group(cl, kind, group);
-    if (g)
-        HASH_ITER(hh, g->members, m, next)
-            if (n < max)
-                out[n++] = conn_hold(m->conn);
-    pthread_mutex_unlock(&cl->lock);
-    return n;
-}
 
 struct conn *clients_member(struct clients *cl, enum group_kind kind, struct str group, struct str client_id)
 {

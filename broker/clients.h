@@ -27,8 +27,6 @@ void clients_subscription(struct clients *cl, struct str group, struct str topic
 
 bool clients_consumer_online(struct clients *cl, struct str group);
 bool clients_producer_online(struct clients *cl, struct str group);
-/* Every member's connection, held: to be dropped by the caller. Returns how many were put in out (at most max). */
-int clients_members(struct clients *cl, enum group_kind kind, struct str group, struct conn **out, int max);
 /* One member by client id, held; NULL. */
 struct conn *clients_member(struct clients *cl, enum group_kind kind, struct str group, struct str client_id);
 /* Tells all members of a consumer group that its membership changed (NOTIFY_CONSUMER_IDS_CHANGED). */

@@ -74,16 +74,6 @@ int broker_topic_attributes(struct broker *b, struct str topic, struct buf *out)
     return !t ? -ENOENT : buf_failed(out) ? -ENOMEM : 0;
 }
 
-size_t broker_topic_count(struct broker *b)
-{
-    size_t n;
-
-    meta_read(b->meta);
-    n = HASH_COUNT(b->meta->topics);
-    meta_done(b->meta);
-    return n;
-}
-
 int broker_queue_get(struct broker *b, struct str topic, int32_t queue, struct queue_info *out)
 {
     struct store_queue *q = NULL;

@@ -1,12 +1,15 @@
 #include "broker/runtime.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/statvfs.h>
 #include <time.h>
 
 #include "broker/hold.h"
+#include "broker/schedule.h"
 #include "common/clock.h"
 
 #define SAMPLES 601                  /* ten minutes of seconds, and the one before them */
@@ -189,12 +192,20 @@ static void v_refused(const struct snapshot *s, struct buf *out) { buf_i64(out, 
 static void v_held(const struct snapshot *s, struct buf *out) { buf_i64(out, hold_count(s->b->hold)); }
 static void v_conns(const struct snapshot *s, struct buf *out) { buf_i64(out, server_conns(s->b->server)); }
 static void v_log_syncs(const struct snapshot *s, struct buf *out) { buf_i64(out, s->st.log_syncs); }
+static void v_level(const struct snapshot *s, struct buf *out)
+{
+    int64_t offset, max;
+
+    if (schedule_progress(s->b->schedule, s->level, &offset, &max))
+        buf_printf(out, "%" PRId64 ",%" PRId64, offset, max);
+}
 static void v_writable(const struct snapshot *s, struct buf *out) { buf_puts(out, s->st.writable ? "true" : s->st.why_not); }
 
-/* Sorted by name. Rows from "mqfs." are ours. */
+/* Sorted by name. Rows from "mqfs." are ours. A row of levels is one for each delay level that was used. */
 static const struct value_row {
     const char *name;
     void (*put)(const struct snapshot *s, struct buf *out);
+    bool levels;
 } rows[] = {
     {"bootTimestamp", v_boot},
     {"brokerActive", v_active},
@@ -231,15 +242,44 @@ static const struct value_row {
     {"putTps", v_put_tps},
     {"remainHowManyDataToFlush", v_to_flush},
     {"runtime", v_uptime},
+    {"scheduleMessageOffset_", v_level, .levels = true},
     {"sendThreadPoolQueueHeadWaitTimeMills", v_nothing_waits},
     {"sendThreadPoolQueueSize", v_nothing_waits},
     {"startAcceptSendRequestTimeStamp", v_accept},
 };
 
+struct receiver {
+    void (*each)(void *arg, const char *name, const char *value);
+    void *arg;
+};
+
+static void show(const struct snapshot *s, const struct value_row *row, const char *name, const struct receiver *to)
+{
+    struct buf text = {0};
+
+    row->put(s, &text);
+    if (!row->levels || text.n) {
+        buf_putc(&text, 0);
+        if (!buf_failed(&text))
+            to->each(to->arg, name, text.p);
+    }
+    buf_free(&text);
+}
+
+static void show_levels(struct snapshot *s, const struct value_row *row, const struct receiver *to)
+{
+    char name[64];
+
+    for (s->level = 1; s->level <= store_delay_levels(s->b->store); s->level++) {
+        snprintf(name, sizeof(name), "%s%d", row->name, s->level);
+        show(s, row, name, to);
+    }
+}
+
 void broker_runtime(struct broker *b, void (*each)(void *arg, const char *name, const char *value), void *arg)
 {
+    const struct receiver to = {each, arg};
     struct snapshot *s = malloc(sizeof(*s));
-    struct buf text = {0};
 
     if (!s)
         return;
@@ -248,13 +288,10 @@ void broker_runtime(struct broker *b, void (*each)(void *arg, const char *name, 
     pthread_mutex_lock(&b->runtime->lock);
     s->rt = *b->runtime;
     pthread_mutex_unlock(&b->runtime->lock);
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        buf_reset(&text);
-        rows[i].put(s, &text);
-        buf_putc(&text, 0);
-        if (!buf_failed(&text))
-            each(arg, rows[i].name, text.p);
-    }
-    buf_free(&text);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        if (rows[i].levels)
+            show_levels(s, &rows[i], &to);
+        else
+            show(s, &rows[i], rows[i].name, &to);
     free(s);
 }

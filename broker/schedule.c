@@ -141,10 +141,17 @@ bool schedule_progress(struct schedule *s, int level, int64_t *offset, int64_t *
 {
     struct store_queue *q;
 
+    bool used;
+
     if (level < 1 || level > s->n_levels)
         return false;
+    pthread_mutex_lock(&s->lock);
+    used = s->known[level];
+    *offset = s->offset[level];
+    pthread_mutex_unlock(&s->lock);
+    if (!used)
+        return false;
     q = level_queue(s, level);
-    *offset = progress(s, level);
     *max = q ? store_queue_max(s->b->store, q) : 0;
     return true;
 }

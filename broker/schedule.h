@@ -25,7 +25,8 @@ int schedule_level(const struct schedule *s, struct str delay);
  * REAL_TOPIC, REAL_QID). Under meta_read. 0 or -errno with the wire's code in f. Any thread. */
 int schedule_append(struct schedule *s, const struct message *m, int level, struct store_put *out, struct fault *f);
 
-/* Progress of a level, for runtime values: next offset to deliver and the queue's end. false: no such level. */
+/* Progress of a level, for runtime values: next offset to deliver and the queue's end. false: no such level, or
+ * nothing was ever delivered from it. */
 bool schedule_progress(struct schedule *s, int level, int64_t *offset, int64_t *max);
 
 #endif

@@ -48,7 +48,6 @@ struct str json_str(const struct json *obj, const char *name);     /* p NULL: ab
 
 /* One value on its own, same conversions. */
 int64_t json_as_int(const struct json *v, int64_t def);
-bool json_as_bool(const struct json *v, bool def);
 struct str json_as_str(const struct json *v);
 
 /* Elements of an array, members of an object; none of anything else. */

@@ -364,7 +364,7 @@ int64_t json_as_int(const struct json *v, int64_t def)
     return text_to_double(v->s, &d) ? double_to_int(d) : def;
 }
 
-bool json_as_bool(const struct json *v, bool def)
+static bool json_as_bool(const struct json *v, bool def)
 {
     bool b;
     int64_t i;

@@ -74,8 +74,6 @@ struct row {
 
 extern const struct row tree_rows[];         /* the root's: rows.c */
 extern const struct row topic_rows[];        /* rows_topic.c */
-extern const struct row queue_rows[];
-extern const struct row topic_groups_rows[];
 extern const struct row groups_rows[];       /* rows_group.c */
 extern const struct row producers_rows[];
 extern const struct row members_rows[];      /* rows_client.c: a group's */

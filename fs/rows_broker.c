@@ -146,6 +146,25 @@ static const struct row system_rows[] = {
     {0},
 };
 
+/* ---- name servers ---- */
+
+static void name_server_row(void *arg, const char *addr, int64_t last_ok_ms, const char *error)
+{
+    table_put(arg, str_of(addr));
+    table_time(arg, last_ok_ms);
+    table_put(arg, str_of(error ? error : ""));
+}
+
+static int name_servers_text(struct at *a, struct buf *out)
+{
+    static const char *const heads[] = {"ADDRESS", "LAST_REGISTERED", "ERROR"};
+    struct table t;
+
+    table_start(&t, 3, heads);
+    broker_name_servers(a->b, name_server_row, &t);
+    return table_end(&t, out);
+}
+
 /* ---- audit and last_error ---- */
 
 static const char *audit_file(struct at *a) { return broker_audit_path(a->b); }
@@ -163,6 +182,8 @@ const struct row broker_rows[] = {
      .read_help = "all runtime values in one table"},
     {.name = "clients", .kind = ROW_DIR, .mode = 0755, .rows = clients_rows, .load = all_clients_load,
      .read_help = "all clients that are connected"},
+    {.name = "name_servers", .kind = ROW_FILE, .mode = 0444, .flags = ROW_VOLATILE, .text = name_servers_text,
+     .read_help = "table: each name server, when the broker last registered there, what is wrong with it now"},
     {.name = "system", .kind = ROW_DIR, .mode = 0755, .rows = system_rows, .read_help = "the system's own topics"},
     {.name = "audit", .kind = ROW_FILE, .mode = 0440, .flags = ROW_VOLATILE | ROW_RAW, .path = audit_file,
      .read_help = "each change of governance or configuration, one JSON line; for root and adminGroup"},

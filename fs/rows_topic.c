@@ -273,7 +273,7 @@ static int consumer_text(struct at *a, struct buf *out)
     return 0;
 }
 
-const struct row topic_groups_rows[] = {
+static const struct row topic_groups_rows[] = {
     {.name = "{group}", .kind = ROW_LINK, .mode = 0777, .flags = ROW_FLEETING, .load = consumer_load, .next = consumer_next,
      .text = consumer_text, .read_help = "a group that is bound to the topic or has consumed from it: a link to it"},
     {0},
@@ -424,7 +424,7 @@ static const struct row messages_rows[] = {
     {0},
 };
 
-const struct row queue_rows[] = {
+static const struct row queue_rows[] = {
     {.name = "offset", .kind = ROW_FILE, .mode = 0444, .flags = ROW_VOLATILE, .text = offset_text,
      .read_help = "the next offset to be written"},
     {.name = "min_offset", .kind = ROW_FILE, .mode = 0444, .flags = ROW_VOLATILE, .text = min_offset_text,

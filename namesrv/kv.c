@@ -419,37 +419,3 @@ int kv_space_json(struct kv *kv, struct str space, struct buf *out)
     pthread_rwlock_unlock(&kv->lock);
     return 0;
 }
-
-int kv_space_at(struct kv *kv, uint32_t n, struct buf *out)
-{
-    const char *space = NULL;
-    int rc = -ENOENT;
-
-    pthread_rwlock_rdlock(&kv->lock);
-    for (size_t i = 0; i < kv->n && rc; i++) {
-        if (space && strcmp(space, kv->entries[i]->space) == 0)
-            continue;
-        space = kv->entries[i]->space;
-        if (n-- == 0) {
-            buf_puts(out, space);
-            rc = 0;
-        }
-    }
-    pthread_rwlock_unlock(&kv->lock);
-    return rc;
-}
-
-int kv_key_at(struct kv *kv, struct str space, uint32_t n, struct buf *out)
-{
-    int rc = -ENOENT;
-
-    pthread_rwlock_rdlock(&kv->lock);
-    for (size_t i = space_start(kv, space); i < kv->n && rc && str_is(space, kv->entries[i]->space); i++) {
-        if (!kv->entries[i]->key[0] || n-- > 0)
-            continue;
-        buf_puts(out, kv->entries[i]->key);
-        rc = 0;
-    }
-    pthread_rwlock_unlock(&kv->lock);
-    return rc;
-}

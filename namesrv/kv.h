@@ -28,7 +28,5 @@ int kv_delete(struct kv *kv, struct str space, struct str key, struct fault *f);
 
 int kv_get(struct kv *kv, struct str space, struct str key, struct buf *value);      /* appends; 0 or -ENOENT */
 int kv_space_json(struct kv *kv, struct str space, struct buf *out);                 /* KVTable; 0 or -ENOENT */
-int kv_space_at(struct kv *kv, uint32_t n, struct buf *out);
-int kv_key_at(struct kv *kv, struct str space, uint32_t n, struct buf *out);
 
 #endif

@@ -81,7 +81,14 @@ static const char *skip_value(const char *p, const char *end)
     return skip_word(p, end);
 }
 
-int members_open(struct members *m, struct str text, char open)
+struct members {
+    const char *p, *end;
+    char close;              /* '}' or ']' */
+    bool first;
+};
+
+/* text must be one object or array. 0 or -EBADMSG. */
+static int members_open(struct members *m, struct str text, char open)
 {
     if (!text.n)
         return -EBADMSG;
@@ -127,7 +134,8 @@ static int take(struct members *m, struct str *token)
     return 0;
 }
 
-int members_next(struct members *m, struct str *key, struct str *value)
+/* 1: the next one; 0: the end, with only blanks after it; -EBADMSG. */
+static int members_next(struct members *m, struct str *key, struct str *value)
 {
     int rc = at_separator(m);
 
@@ -202,7 +210,8 @@ static int from_double(struct str text, int64_t *out)
     return 0;
 }
 
-int token_i64(struct str token, int64_t *out)
+/* Numbers as Fastjson reads them: 6, "6", 6.0. null leaves *out as it is. 0 or -EBADMSG. */
+static int token_i64(struct str token, int64_t *out)
 {
     struct str digits = quoted(token) ? str_n(token.p + 1, token.n - 2) : token;
 
@@ -211,7 +220,7 @@ int token_i64(struct str token, int64_t *out)
     return str_i64(digits, out) ? from_double(digits, out) : 0;
 }
 
-int token_i32(struct str token, int32_t *out)
+static int token_i32(struct str token, int32_t *out)
 {
     int64_t v = *out;
 

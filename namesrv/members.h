@@ -8,25 +8,13 @@
 
 #include "common/arena.h"
 
-struct members {
-    const char *p, *end;
-    char close;              /* '}' or ']' */
-    bool first;
-};
-
-/* text must be one object ('{') or array ('['). 0 or -EBADMSG. */
-int members_open(struct members *m, struct str text, char open);
-/* 1: the next one (key is empty in arrays, a raw token in objects); 0: the end, with only blanks after it; -EBADMSG. */
-int members_next(struct members *m, struct str *key, struct str *value);
-/* Calls each for all of them, until one call gives -errno. 0, that -errno, or -EBADMSG. */
+/* Calls each for all members of one object ('{') or array ('['), until one call gives -errno; key is empty in arrays, a
+ * raw token in objects. 0, that -errno, or -EBADMSG. */
 int members_each(struct str text, char open, int (*each)(void *arg, struct str key, struct str value), void *arg);
 
 /* What a raw token says. Texts without escapes point into the token, others are made in a. 0, -EBADMSG or -ENOMEM;
  * null gives an empty slice with p NULL. */
 int token_str(struct arena *a, struct str token, struct str *out);
-/* Numbers as Fastjson reads them: 6, "6", 6.0. null leaves *out as it is. 0 or -EBADMSG. */
-int token_i64(struct str token, int64_t *out);
-int token_i32(struct str token, int32_t *out);
 static inline bool token_null(struct str t) { return t.n == 4 && memcmp(t.p, "null", 4) == 0; }
 /* Whether a key token is this name. Names with escapes match nothing: Apache writes none. */
 bool token_is(struct str key, const char *name);

@@ -117,10 +117,3 @@ int namesrv_topic_at(struct namesrv *ns, struct str topic, uint32_t n, struct na
 {
     return routes_topic_at(ns->routes, topic, n, out);
 }
-
-int namesrv_kv_space_at(struct namesrv *ns, uint32_t n, struct buf *out) { return kv_space_at(ns->kv, n, out); }
-
-int namesrv_kv_key_at(struct namesrv *ns, struct str space, uint32_t n, struct buf *out)
-{
-    return kv_key_at(ns->kv, space, n, out);
-}

@@ -75,9 +75,4 @@ size_t namesrv_topic_count(struct namesrv *ns);
 /* What the n-th broker name serves of a topic, from 0, or -ENOENT. */
 int namesrv_topic_at(struct namesrv *ns, struct str topic, uint32_t n, struct namesrv_queue *out);
 
-/* ---- key-value store ---- */
-/* The n-th namespace, and the n-th key of one, in order of bytes; appended to out. 0 or -ENOENT. */
-int namesrv_kv_space_at(struct namesrv *ns, uint32_t n, struct buf *out);
-int namesrv_kv_key_at(struct namesrv *ns, struct str space, uint32_t n, struct buf *out);
-
 #endif

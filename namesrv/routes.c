@@ -71,7 +71,8 @@ struct brokers *brokers_find(struct routes *r, struct str name)
     return b;
 }
 
-struct member *brokers_member(struct brokers *b, struct str cluster, struct str addr)
+/* By address. */
+static struct member *brokers_member(struct brokers *b, struct str cluster, struct str addr)
 {
     for (struct member *m = b->members; m; m = m->next)
         if (str_is(addr, m->addr) && str_is(cluster, m->cluster))

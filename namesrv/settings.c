@@ -165,7 +165,7 @@ void settings_close(struct settings *s)
     free(s);
 }
 
-const struct namesrv_config *settings_now(struct settings *s)
+static const struct namesrv_config *settings_now(struct settings *s)
 {
     return &atomic_load_explicit(&s->now, memory_order_acquire)->conf;
 }

@@ -28,7 +28,6 @@ const struct namesrv_config *namesrv_conf(struct namesrv *ns);
 
 int settings_open(struct namesrv_config *first, struct settings **out);      /* takes over *first */
 void settings_close(struct settings *s);
-const struct namesrv_config *settings_now(struct settings *s);
 int settings_change(struct settings *s, struct str properties, struct fault *f);
 
 /* The table of request codes: ops.c. */

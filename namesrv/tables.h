@@ -65,7 +65,6 @@ static inline void routes_done(struct routes *r) { pthread_rwlock_unlock(&r->loc
 
 /* Under the lock: */
 struct brokers *brokers_find(struct routes *r, struct str name);
-struct member *brokers_member(struct brokers *b, struct str cluster, struct str addr);     /* by address */
 static inline bool brokers_have_master(const struct brokers *b) { return b->members && b->members->id == 0; }
 
 /* topics.c, under the lock for writing: */
@@ -73,8 +72,6 @@ struct routed *routed_find(struct routes *r, struct str name);
 struct queues *routed_queues(struct routed *t, const struct brokers *b);
 /* Makes or updates a broker's share. 0, -ENOSPC or -ENOMEM. */
 int routed_put(struct routes *r, struct str topic, struct brokers *b, const struct topic_row *row, uint32_t seen, int32_t max_topics);
-/* Takes a share away, and the topic with its last one. */
-void routed_drop(struct routes *r, struct routed *t, const struct brokers *b);
 int routed_map(struct routed *t, const struct mapping_row *row);
 /* Shares of b that the registration `seen` did not name. */
 void routed_drop_unseen(struct routes *r, const struct brokers *b, uint32_t seen);

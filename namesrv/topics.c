@@ -84,7 +84,8 @@ int routed_put(struct routes *r, struct str topic, struct brokers *b, const stru
     return 0;
 }
 
-void routed_drop(struct routes *r, struct routed *t, const struct brokers *b)
+/* Takes a share away, and the topic with its last one. */
+static void routed_drop(struct routes *r, struct routed *t, const struct brokers *b)
 {
     struct queues *q = routed_queues(t, b);
 

@@ -77,8 +77,6 @@ struct check_queue *check_queue_get(struct check *c, struct str topic, int32_t i
  * is cheaper than looking records up for each queue. */
 void check_sure(struct check *c, struct check_queue *q, const struct message *m);
 void check_sure_end(struct check_queue *q);
-int check_each_queue(struct check *c, const char *name,
-                     int (*queue)(struct check *c, const char *dir, struct str topic, int32_t id), struct fault *f);
 int check_batch_queue(struct check *c, const char *dir, struct str topic, int32_t id);
 
 /* A queue's extension: its units are looked over with the opening, and found by address then. */

@@ -234,8 +234,8 @@ static int on_topic(struct each *e, const char *path, const char *name)
     return each_name(path, e, on_id);
 }
 
-int check_each_queue(struct check *c, const char *name,
-                     int (*queue)(struct check *c, const char *dir, struct str topic, int32_t id), struct fault *f)
+static int each_queue(struct check *c, const char *name,
+                      int (*queue)(struct check *c, const char *dir, struct str topic, int32_t id), struct fault *f)
 {
     struct each e = {.c = c, .queue = queue};
     char dir[4096];
@@ -269,10 +269,10 @@ static void note_absent(struct check *c)
 
 int check_queues(struct check *c, struct fault *f)
 {
-    int rc = check_each_queue(c, "consumequeue", check_queue, f);
+    int rc = each_queue(c, "consumequeue", check_queue, f);
 
     if (!rc)
-        rc = check_each_queue(c, "batchconsumequeue", check_batch_queue, f);
+        rc = each_queue(c, "batchconsumequeue", check_batch_queue, f);
     if (!rc)
         note_absent(c);
     return rc;

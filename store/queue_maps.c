@@ -9,7 +9,8 @@
 #define KERNEL_DEFAULT 65530
 #define MAX_FALLBACK 1024
 
-int64_t queue_maps_default(void)
+/* The limit that follows from vm.max_map_count. */
+static int64_t most_maps(void)
 {
     FILE *f = fopen("/proc/sys/vm/max_map_count", "re");
     long long n = KERNEL_DEFAULT;
@@ -25,7 +26,7 @@ int64_t queue_maps_default(void)
 void queue_maps_init(struct queue_maps *m, int64_t max)
 {
     pthread_mutex_init(&m->lock, NULL);
-    m->max = max > 0 ? max : queue_maps_default();
+    m->max = max > 0 ? max : most_maps();
 }
 
 void queue_maps_free(struct queue_maps *m)

@@ -27,7 +27,5 @@ static inline void queue_maps_trim(struct queue_maps *m, pthread_mutex_t *append
     if (atomic_load_explicit(&m->count, memory_order_relaxed) >= m->max)
         queue_maps_trim_slow(m, append_lock);
 }
-/* The limit that follows from vm.max_map_count. */
-int64_t queue_maps_default(void);
 
 #endif

@@ -12,6 +12,16 @@
 #include "common/file.h"
 #include "common/log.h"
 
+/* What was written is on disk. Going to another file does it too: the checkpoint will vouch for these units, so no
+ * later recovery looks at them again. */
+static int reader_sync(struct unit_reader *r)
+{
+    if (r->fd < 0 || !r->dirty)
+        return 0;
+    r->dirty = false;
+    return fdatasync(r->fd) < 0 ? -errno : 0;
+}
+
 int reader_open(struct unit_reader *r, int64_t base)
 {
     char path[4096];
@@ -34,14 +44,6 @@ void reader_close(struct unit_reader *r)
         close(r->fd);
     r->fd = -1;
     r->dirty = false;
-}
-
-int reader_sync(struct unit_reader *r)
-{
-    if (r->fd < 0 || !r->dirty)
-        return 0;
-    r->dirty = false;
-    return fdatasync(r->fd) < 0 ? -errno : 0;
 }
 
 int reader_unit(struct unit_reader *r, int64_t offset, struct store_entry *e)

@@ -358,7 +358,6 @@ void store_expire_now(struct store *s)
     log_info("retention: the next %d rounds delete what is expired at any hour", MANUAL_ROUNDS);
 }
 
-int64_t store_log_min(struct store *s) { return commit_log_min(&s->log); }
 
 int store_on_expired(struct store *s, void (*fn)(void *ctx, int64_t log_min), void *ctx)
 {

@@ -302,23 +302,6 @@ struct store_queue *store_queue_find(struct store *s, struct str topic, int32_t 
     return queue_table_find(&s->queues, &s->env, topic, queue_id);
 }
 
-struct each {
-    void (*fn)(void *arg, struct str topic, int32_t queue_id);
-    void *arg;
-};
-
-static void each_queue(void *arg, struct store_queue *q)
-{
-    const struct each *e = arg;
-
-    e->fn(e->arg, queue_topic(q), q->id);
-}
-
-int store_each_queue(struct store *s, void (*each)(void *arg, struct str topic, int32_t queue_id), void *arg)
-{
-    return queue_table_each(&s->queues, &s->env, each_queue, &(struct each){each, arg});
-}
-
 int64_t store_topic_messages(struct store *s, struct str topic)
 {
     struct store_queue **all;

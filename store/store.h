@@ -82,11 +82,6 @@ struct store_queue *store_queue(struct store *s, struct str topic, int32_t queue
 struct store_queue *store_queue_find(struct store *s, struct str topic, int32_t queue_id);
 /* How many messages the topic's queues hold, those included that only the disk knows of. 0 or more, or -errno (logged). */
 int64_t store_topic_messages(struct store *s, struct str topic);
-/* Calls each(arg, topic, queue_id) for every queue that exists; any thread that may wait for the disk: the first call
- * reads the names of all queues (100,000 directories take a second or two, from a cold disk more). Not while holding
- * locks that an append may need. each may use handles, but neither make, find nor delete queues. 0, or -errno when the
- * names could not all be read; then it was called for those that are known. */
-int store_each_queue(struct store *s, void (*each)(void *arg, struct str topic, int32_t queue_id), void *arg);
 /* Removes the topic's consume queues: files now, the handles' memory (some 250 bytes a queue) with store_close, so
  * that a thread still reading with one is safe. The messages stay in the log until they expire. 0 or -errno;
  * -EINVAL for what cannot be a topic's name. Waits for the disk. */
@@ -256,8 +251,6 @@ void *store_queue_data(const struct store_queue *q);
 /* ---- retention ---- */
 /* The next twenty rounds delete what is expired, whatever the hour (DELETE_EXPIRED_COMMITLOG). Does not wait. */
 void store_expire_now(struct store *s);
-/* First offset that the commit log still has. */
-int64_t store_log_min(struct store *s);
 /* fn(ctx, log_min) is called after files of the log were deleted: what lies before log_min is gone, so what only points
  * there can go too. On retention's thread, which may wait for a disk, with no lock held. At most 8; set before the first
  * append. 0 or -ENOSPC. */

@@ -15,9 +15,6 @@ struct unit_reader {
 /* Opens the file at base, if it is not the open one. 0 or -errno. */
 int reader_open(struct unit_reader *r, int64_t base);
 void reader_close(struct unit_reader *r);
-/* What was written is on disk. Going to another file does it too: the checkpoint will vouch for these units, so no
- * later recovery looks at them again. 0 or -errno. */
-int reader_sync(struct unit_reader *r);
 int reader_unit(struct unit_reader *r, int64_t offset, struct store_entry *e);
 /* The first offset in [lo, hi) whose unit `holds` does not accept; units that it accepts come first. -errno below 0. */
 int64_t reader_first_not(struct unit_reader *r, int64_t lo, int64_t hi,

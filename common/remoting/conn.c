@@ -22,11 +22,9 @@ void conn_drop(struct conn *c)
 }
 
 bool conn_open(const struct conn *c) { return atomic_load(&c->open); }
-int conn_loop(const struct conn *c) { return c->loop->index; }
 uint64_t conn_id(const struct conn *c) { return c->id; }
 const char *conn_peer(const struct conn *c) { return c->peer; }
 const struct sockaddr_storage *conn_peer_addr(const struct conn *c) { return &c->addr; }
-int conn_port_index(const struct conn *c) { return c->port_index; }
 void conn_set_data(struct conn *c, void *data) { atomic_store(&c->data, data); }
 void *conn_data(const struct conn *c) { return atomic_load(&c->data); }
 

@@ -69,7 +69,6 @@ static bool is_refusal(int code)
 void *request_ctx(const struct request *r) { return r->s->ops.ctx; }
 const struct command *request_cmd(const struct request *r) { return &r->cmd; }
 struct conn *request_conn(const struct request *r) { return r->c; }
-const struct op *request_op(const struct request *r) { return r->op; }
 bool request_oneway(const struct request *r) { return r->oneway; }
 bool request_on_loop(const struct request *r) { return loop_here == r->c->loop; }
 void request_set_data(struct request *kept, void *data) { kept->data = data; }

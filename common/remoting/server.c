@@ -336,11 +336,6 @@ int server_port(const struct server *s, int i)
     return s->listeners[i].port;
 }
 
-int server_loops(const struct server *s)
-{
-    return s->n_loops;
-}
-
 int server_conns(const struct server *s)
 {
     int n = 0;
@@ -360,31 +355,6 @@ void server_counts(const struct server *s, size_t op_index, struct op_count *out
         out->requests += atomic_load_explicit(&s->loops[i].counts[op_index].requests, memory_order_relaxed);
         out->refused += atomic_load_explicit(&s->loops[i].counts[op_index].refused, memory_order_relaxed);
     }
-}
-
-struct post {
-    struct task task;
-    void (*fn)(void *arg);
-    void *arg;
-};
-
-static void run_post(struct task *t)
-{
-    struct post *p = (struct post *)t;
-
-    p->fn(p->arg);
-    free(p);
-}
-
-bool server_post(struct server *s, int loop, void (*fn)(void *arg), void *arg)
-{
-    struct post *p = malloc(sizeof(*p));
-
-    if (!p)
-        return false;
-    *p = (struct post){.task.run = run_post, .fn = fn, .arg = arg};
-    loop_push(&s->loops[loop], &p->task);
-    return true;
 }
 
 bool server_work(struct server *s, void (*fn)(void *arg), void *arg)

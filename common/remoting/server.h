@@ -80,9 +80,6 @@ int server_port(const struct server *s, int i);             /* the port in use, 
 void server_counts(const struct server *s, size_t op_index, struct op_count *out);   /* any thread */
 int server_conns(const struct server *s);                   /* any thread */
 
-/* Runs fn(arg) on loop i; any thread. false without memory: fn was not taken. */
-int server_loops(const struct server *s);
-bool server_post(struct server *s, int loop, void (*fn)(void *arg), void *arg);
 /* Runs fn(arg) on a thread for what may take its time, such as reading from the disk what a consumer that is far behind
  * asks for: these threads are not those that requests wait for, and get the processor and the disk after all others.
  * fn should take no lock that a loop may want. Any thread. false when the queue is full: fn was not taken. */
@@ -92,11 +89,9 @@ bool server_work(struct server *s, void (*fn)(void *arg), void *arg);
 struct conn *conn_hold(struct conn *c);                     /* any thread */
 void conn_drop(struct conn *c);                             /* any thread */
 bool conn_open(const struct conn *c);                       /* any thread; may be stale the moment it returns */
-int conn_loop(const struct conn *c);
 uint64_t conn_id(const struct conn *c);                     /* never reused in this process */
 const char *conn_peer(const struct conn *c);                /* "192.0.2.7:5000"; any thread */
 const struct sockaddr_storage *conn_peer_addr(const struct conn *c);
-int conn_port_index(const struct conn *c);                  /* 0: main, 1: fast */
 void conn_set_data(struct conn *c, void *data);             /* the ctx's own word */
 void *conn_data(const struct conn *c);
 /* Any thread. What was sent before is written as far as the socket takes it at once. ops.closed is
@@ -131,7 +126,6 @@ void conn_ask(struct conn *c, struct command *cmd, int timeout_ms,
 void *request_ctx(const struct request *r);
 const struct command *request_cmd(const struct request *r);
 struct conn *request_conn(const struct request *r);
-const struct op *request_op(const struct request *r);
 bool request_oneway(const struct request *r);
 bool request_on_loop(const struct request *r);              /* false: on a worker */
 struct request *request_keep(struct request *r);            /* NULL past kept_max or without memory: SYSTEM_BUSY was answered */

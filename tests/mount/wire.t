@@ -51,6 +51,9 @@ soon('... shows there', "4\n", sub { slurp("$mq/topic:groups/perm") });
 is($wire->call(215, {topic => 'groups'})->{code}, 0, '... deleted');
 soon('... gone', '', sub { -e "$mq/topic:groups" ? 'there' : '' });
 
+soon('the name server that the broker registers with, and when it last did', "ok", sub {
+    slurp("$mq/broker/name_servers") =~ /^ADDRESS +LAST_REGISTERED +ERROR *\n127\.0\.0\.1:$m->{ns} +20\d\d-\S+ +-\n\z/ ? 'ok' : '' });
+
 # ---- a group at work ----
 is(sh('mkdir $1/groups/g1 && echo > $1/groups/g1/bindings/TopicA', $mq), '', 'a group');
 send_message($wire, 'TopicA', $_ % 2, "m$_") for 0 .. 19;

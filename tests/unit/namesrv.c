@@ -542,10 +542,6 @@ static void test_kv(void)
     fixture_start(&fx);
     ask(&fx, 219, none, "namespace", "NS", NULL);
     is_text(body_of(&fx), "{\"table\":{}}", "over a restart too");
-    buf_reset(&text);
-    ok(namesrv_kv_space_at(fx.ns, 1, &text) == 0 && str_is(buf_str(&text), "ORDER_TOPIC_CONFIG"), "the tree sees the namespaces");
-    is_int(namesrv_kv_space_at(fx.ns, 2, &text), -ENOENT, "as many as there are");
-    is_int(namesrv_kv_key_at(fx.ns, str_of("NS"), 0, &text), -ENOENT, "and keys");
     buf_free(&text);
     buf_free(&big);
     fixture_close(&fx);

@@ -82,8 +82,10 @@ struct seen {
     int n, of[TOPICS][QUEUES], other;
 };
 
-static void note(void *arg, struct str topic, int32_t id)
+static void note(void *arg, struct store_queue *q)
 {
+    struct str topic = queue_topic(q);
+    int32_t id = q->id;
     struct seen *seen = arg;
     int32_t t = -1;
 
@@ -99,7 +101,7 @@ static void note(void *arg, struct str topic, int32_t id)
 static bool sees_each_once(struct store *s, int first)
 {
     struct seen seen = {0};
-    bool right = store_each_queue(s, note, &seen) == 0 && !seen.other && seen.n == (TOPICS - first) * QUEUES;
+    bool right = queue_table_each(&s->queues, &s->env, note, &seen) == 0 && !seen.other && seen.n == (TOPICS - first) * QUEUES;
 
     for (int t = first; t < TOPICS; t++)
         for (int id = 0; id < QUEUES; id++)
@@ -313,7 +315,7 @@ static void test_race(const struct store_conf *conf)
 
     pthread_create(&threads[0], NULL, delete_some, &r);
     pthread_create(&threads[1], NULL, find_all, &r);
-    store_each_queue(r.s, note, &seen);
+    queue_table_each(&r.s->queues, &r.s->env, note, &seen);
     pthread_join(threads[0], &failed);
     r.stop = true;
     pthread_join(threads[1], NULL);

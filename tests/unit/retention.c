@@ -115,6 +115,7 @@ static void test_age(void)
     struct store *s;
     struct store_queue *q;
     struct store_result *old, *r;
+    struct store_stats st;
     struct message m;
     int64_t base;
     int files;
@@ -138,7 +139,8 @@ static void test_age(void)
     is_int(retention_round(s, now()), 2, "the hour: the two oldest go, the next is too young, those behind it stay");
     base = file_list_base(&s->log.files, 0);
     is_int(base, 2 * conf.commit_log_file_size, "the log begins with the third file");
-    is_int(store_log_min(s), base, "store_log_min says so");
+    store_stats(s, &st);
+    is_int(st.log_min, base, "the state says so");
     ok(told_n == 1 && told_min == base, "those who asked were told");
     ok(message_record_get(old->iov[0].iov_base, old->iov[0].iov_len, true, &m) == 0 && test_body_is(&m, 0),
        "a reader of the first file still reads it");

@@ -86,9 +86,16 @@ static void test_lost_topic(void)
     is_text(arrived(n), "behind it", "the one behind it is delivered all the same");
 }
 
+static void take_level_1(void *arg, const char *name, const char *value)
+{
+    if (strcmp(name, "scheduleMessageOffset_1") == 0)
+        snprintf(arg, 64, "%s", value);
+}
+
 static void test_restart(void)
 {
-    int64_t n = queue_end("T", 0), offset, max;
+    char shown[64] = "", want[64];
+    int64_t n = queue_end("T", 0), offset, max, none;
     char path[200];
     struct buf file = {0};
 
@@ -103,8 +110,11 @@ static void test_restart(void)
     usleep(300000);
     is_int(queue_end("T", 0), n + 1, "and nothing is delivered twice");
     ok(schedule_progress(house->schedule, 1, &offset, &max) && offset == max && max > 0, "its level has come to its end");
-    ok(!schedule_progress(house->schedule, 0, &offset, &max) && !schedule_progress(house->schedule, 5, &offset, &max),
+    ok(!schedule_progress(house->schedule, 0, &none, &none) && !schedule_progress(house->schedule, 5, &none, &none),
        "levels that are none have no progress");
+    broker_runtime(house, take_level_1, shown);
+    snprintf(want, sizeof(want), "%lld,%lld", (long long)offset, (long long)max);
+    is_text(shown, want, "the runtime values say so");
 }
 
 /* The times are made shorter: what would wait a day waits no longer than its level may. */

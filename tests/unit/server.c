@@ -116,7 +116,7 @@ static void do_forgotten(struct request *r)
 
 static void do_far(struct request *r)
 {
-    reply(r, RC_NO_PERMISSION, "%s by %s", request_op(r)->name, conn_peer(request_conn(r)));
+    reply(r, RC_NO_PERMISSION, "asked by %s", conn_peer(request_conn(r)));
 }
 
 static const struct op ops[] = {
@@ -176,7 +176,7 @@ static void test_echo(struct server *s)
     ok(peer_send(&p, &c) && peer_recv(&p, &r) == PEER_FRAME && r.serialize == SERIALIZE_ROCKETMQ
        && str_is(r.body, "hello"), "a binary request is answered in binary");
     is_int(peer_ask(&p, FAR, 5, (struct str){0}, &r), PEER_FRAME, "a code far from the others is found");
-    ok(r.code == RC_NO_PERMISSION && str_starts(r.remark, "FAR by 127.0.0.1:"), "with its row and its peer");
+    ok(r.code == RC_NO_PERMISSION && str_starts(r.remark, "asked by 127.0.0.1:"), "with its peer");
     peer_close(&p);
 }
 

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "common/be.h"
-#include "store/store.h"
+#include "store/store_impl.h"
 #include "tests/unit/store_help.h"
 #include "tests/unit/tap.h"
 
@@ -485,10 +485,9 @@ static void test_arrival(void)
     test_clean(&conf);
 }
 
-static void each_counts(void *arg, struct str topic, int32_t id)
+static void each_counts(void *arg, struct store_queue *q)
 {
-    (void)topic;
-    (void)id;
+    (void)q;
     ++*(int64_t *)arg;
 }
 
@@ -519,7 +518,7 @@ static void test_delete_topic(void)
     r = store_get(s, q, 0, &test_limits, NULL);
     ok(r->n_messages == 0, "and gives nothing");
     store_release(r);
-    store_each_queue(s, each_counts, &n);
+    queue_table_each(&s->queues, &s->env, each_counts, &n);
     is_int(n, 1, "the other topic is there");
     q = store_queue(s, str_of("TopicA"), 0);
     is_int(store_queue_max(s, q), 0, "made again it begins with 0");

@@ -3,13 +3,13 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "store/store_impl.h"
 #include "tests/unit/store_help.h"
 #include "tests/unit/tap.h"
 
-static void each_counts(void *arg, struct str topic, int32_t id)
+static void each_counts(void *arg, struct store_queue *q)
 {
-    (void)topic;
-    (void)id;
+    (void)q;
     ++*(int64_t *)arg;
 }
 
@@ -92,7 +92,7 @@ static void *meddler(void *arg)
         test_append(c->s, store_queue(c->s, str_of("Short"), i % 2), i, &put);
         store_stats(c->s, &st);
         c->wrong += !st.writable || st.flushed > st.log_max;
-        store_each_queue(c->s, each_counts, &n);
+        queue_table_each(&c->s->queues, &c->s->env, each_counts, &n);
         c->wrong += store_offset_at_time(c->s, q, put.store_timestamp, true) > store_queue_max(c->s, q);
         c->wrong += store_delete_topic(c->s, str_of("Short")) != 0;
     }

@@ -7,6 +7,16 @@
 #include "broker/offsets.h"
 #include "broker/topics_auto.h"
 
+static int topic_count(void)
+{
+    struct topic_info t = {0};
+    int n = 0;
+
+    while (broker_topic_next(house, t.id, &t) == 0)
+        n++;
+    return n;
+}
+
 static void test_topic_create(void)
 {
     struct topic_change ch = TOPIC_CHANGE_NONE;
@@ -55,7 +65,7 @@ static void test_topic_refusals(void)
         {"N", {-1, -1, -1, -1, -1, -1, NULL, "-message.type"}, EINVAL},
     };
     char longest[300];
-    size_t n = broker_topic_count(house);
+    int n = topic_count();
 
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         int rc;
@@ -73,7 +83,7 @@ static void test_topic_refusals(void)
     is_int(broker_topic_update(house, &tester, S("none"), &bad[0].ch, &f), -ENOENT,
            "a change of nothing: %s", f.text);
     is_int(f.rc, RC_TOPIC_NOT_EXIST, "is TOPIC_NOT_EXIST on the wire");
-    is_int(broker_topic_count(house), n, "no topic came by that");
+    is_int(topic_count(), n, "no topic came by that");
     is_text(take_events(), "", "and nobody heard of it");
 }
 
@@ -121,7 +131,7 @@ static void test_topic_save_fails(void)
 {
     struct topic_change ch = TOPIC_CHANGE_NONE;
     struct topic_info before = topic("A"), after;
-    size_t n = broker_topic_count(house);
+    int n = topic_count();
 
     break_saves("topics.json", true);
     ch.perm = 2;
@@ -134,7 +144,7 @@ static void test_topic_save_fails(void)
     ok(broker_topic_create(house, &tester, S("Lost"), &ch, &f) < 0 &&
        broker_topic_get(house, S("Lost"), &after), "no topic is made");
     ok(broker_topic_delete(house, &wire, S("A"), &f) < 0 && topic("A").id == before.id, "none is deleted");
-    is_int(broker_topic_count(house), n, "the table is as it was");
+    is_int(topic_count(), n, "the table is as it was");
     is_text(take_events(), "", "nobody heard of anything");
     break_saves("topics.json", false);
     is_int(broker_topic_update(house, &tester, S("A"), &(struct topic_change){-1, -1, 7, -1, -1, -1, NULL, NULL}, &f), 0, "afterwards changes succeed");
