@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "common/remoting/codes.h"
+#include "common/codes.h"
 
 struct rule {
     const char *key;

@@ -25,9 +25,9 @@
 #include "broker/ticker.h"
 #include "broker/topics_auto.h"
 #include "common/clock.h"
+#include "common/codes.h"
 #include "common/file.h"
 #include "common/log.h"
-#include "common/remoting/codes.h"
 
 #define STOP_WAIT_MS 3000            /* for replies under way when the broker stops */
 

@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "common/codes.h"
 #include "common/log.h"
-#include "common/remoting/codes.h"
 
 #define FIELD(f) offsetof(struct broker_config, f)
 #define INT(name, field, def, min, max, live, help) {name, CONF_INT, FIELD(field), def, min, max, NULL, live, help}

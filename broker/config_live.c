@@ -9,9 +9,9 @@
 #include "broker/registrar.h"
 #include "broker/topics_auto.h"
 #include "common/clock.h"
+#include "common/codes.h"
 #include "common/file.h"
 #include "common/log.h"
-#include "common/remoting/codes.h"
 
 #define CONF_FILE_MAX ((size_t)1 << 20)
 

@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "common/remoting/codes.h"
+#include "common/codes.h"
 
 /* String.trim: everything up to the blank goes, control characters too. */
 static struct str trim(struct str s)

@@ -7,8 +7,8 @@
 #include <stdlib.h>
 
 #include "common/clock.h"
+#include "common/codes.h"
 #include "common/log.h"
-#include "common/remoting/codes.h"
 
 int meta_open(struct store *store, struct meta **out)
 {

@@ -6,9 +6,9 @@
 #include "broker/admin.h"
 #include "broker/meta.h"
 #include "broker/verbs.h"
+#include "common/codes.h"
 #include "common/log.h"
 #include "common/names.h"
-#include "common/remoting/codes.h"
 
 #define LMQ_PREFIX "%LMQ%"           /* MixAll.LMQ_PREFIX: queues that no topic table names */
 

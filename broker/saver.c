@@ -6,9 +6,9 @@
 #include <stdlib.h>
 
 #include "common/clock.h"
+#include "common/codes.h"
 #include "common/file.h"
 #include "common/log.h"
-#include "common/remoting/codes.h"
 #include "common/thread.h"
 
 struct saving {

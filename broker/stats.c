@@ -7,7 +7,7 @@
 
 #include "broker/meta.h"
 #include "broker/state.h"
-#include "common/remoting/codes.h"
+#include "common/codes.h"
 
 #define KEY_MAX (TOPIC_NAME_MAX_LONG + 1 + GROUP_NAME_MAX_LONG)
 

@@ -6,7 +6,7 @@
 #include "broker/hold.h"
 #include "broker/verbs.h"
 #include "common/clock.h"
-#include "common/remoting/codes.h"
+#include "common/codes.h"
 
 #define FILTER_CAP sizeof(((struct binding_info *)0)->filter)
 

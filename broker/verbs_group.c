@@ -10,7 +10,7 @@
 #include "broker/offsets.h"
 #include "broker/verbs.h"
 #include "common/clock.h"
-#include "common/remoting/codes.h"
+#include "common/codes.h"
 
 static const char *word(enum group_kind kind) { return kind == CONSUMER_GROUP ? "group" : "producer group"; }
 

@@ -10,8 +10,8 @@
 #include "broker/registrar.h"
 #include "broker/verbs.h"
 #include "common/clock.h"
+#include "common/codes.h"
 #include "common/log.h"
-#include "common/remoting/codes.h"
 
 /* One topic on its way: what it will be, then (after the swap) what it was. */
 struct staged {

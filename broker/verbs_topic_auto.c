@@ -4,8 +4,8 @@
 #include <stdio.h>
 
 #include "broker/verbs.h"
+#include "common/codes.h"
 #include "common/log.h"
-#include "common/remoting/codes.h"
 
 static const struct caller us = {.from = "broker"};
 

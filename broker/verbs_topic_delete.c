@@ -8,8 +8,8 @@
 #include "broker/offsets.h"
 #include "broker/registrar.h"
 #include "broker/verbs.h"
+#include "common/codes.h"
 #include "common/log.h"
-#include "common/remoting/codes.h"
 
 /* ---- what stands against it ---- */
 

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <strings.h>
 
-#include "common/remoting/codes.h"
+#include "common/codes.h"
 
 #define AT(type, r, obj) ((type *)(void *)((char *)(obj) + (r)->at))
 #define AT_CONST(type, r, obj) ((type const *)(const void *)((const char *)(obj) + (r)->at))

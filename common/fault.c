@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "common/remoting/codes.h"
+#include "common/codes.h"
 
 int fault_set(struct fault *f, int rc, int err, const char *fmt, ...)
 {

@@ -9,7 +9,7 @@
 #define COMMON_FAULT_H
 
 struct fault {
-    int rc;              /* RocketMQ response code (common/remoting/codes.h) */
+    int rc;              /* RocketMQ response code (common/codes.h) */
     int err;             /* errno, positive */
     char text[400];      /* one sentence, no newline */
 };

@@ -7,8 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/codes.h"
 #include "common/log.h"
-#include "common/remoting/codes.h"
 
 
 int dir_sync(const char *dir)

@@ -2,7 +2,7 @@
 
 #include <errno.h>
 
-#include "common/remoting/codes.h"
+#include "common/codes.h"
 
 /* TopicValidator.isTopicOrGroupIllegal: these and nothing else. */
 static bool is_name_char(char c)

@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include "common/remoting/codes.h"
+#include "common/codes.h"
 
 int tree_refuse(struct tree *t, struct tree_node *dir, struct str name, const struct tree_who *who, const char *sentence)
 {

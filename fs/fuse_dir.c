@@ -8,9 +8,9 @@
 #include <sys/mount.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "common/codes.h"
 #include "common/file.h"
 #include "common/log.h"
-#include "common/remoting/codes.h"
 
 #define STALE_MAX 16         /* mounts of killed runs on top of each other */
 

@@ -8,8 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
+#include "common/codes.h"
 #include "common/log.h"
-#include "common/remoting/codes.h"
 #include "common/thread.h"
 
 #define DEFAULT_THREADS 8

@@ -5,7 +5,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
-#include "common/remoting/codes.h"
+#include "common/codes.h"
 
 static bool wants_read(int flags) { return (flags & O_ACCMODE) != O_WRONLY; }
 static bool wants_write(int flags) { return (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC); }

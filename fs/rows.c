@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include "common/remoting/codes.h"
+#include "common/codes.h"
 
 /* Names at the root that no topic can have; some are for parts to come. */
 static const char *const reserved[] = {"groups", "producers", "index", "broker", "cluster", "snapshots"};

@@ -5,8 +5,8 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "common/codes.h"
 #include "common/json.h"
-#include "common/remoting/codes.h"
 
 static struct str group_name(const struct at *a) { return str_of(a->group.name); }
 

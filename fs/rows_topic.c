@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include "common/remoting/codes.h"
+#include "common/codes.h"
 
 static int change(struct at *a, const struct topic_change *ch, struct fault *f)
 {

@@ -4,10 +4,10 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "common/codes.h"
 #include "common/file.h"
 #include "common/json.h"
 #include "common/log.h"
-#include "common/remoting/codes.h"
 
 #define FILE_MAX ((size_t)64 << 20)
 

@@ -3,9 +3,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "common/codes.h"
 #include "common/file.h"
 #include "common/log.h"
-#include "common/remoting/codes.h"
 #include "namesrv/state.h"
 
 #define AT(field) offsetof(struct namesrv_config, field)

@@ -12,9 +12,9 @@
 #include <unistd.h>
 
 #include "common/be.h"
+#include "common/codes.h"
 #include "common/file.h"
 #include "common/json.h"
-#include "common/remoting/codes.h"
 #include "store/check_priv.h"
 #include "store/checkpoint.h"
 

@@ -12,9 +12,9 @@
 #include "common/be.h"
 #include "common/bus_guard.h"
 #include "common/clock.h"
+#include "common/codes.h"
 #include "common/file.h"
 #include "common/log.h"
-#include "common/remoting/codes.h"
 #include "common/thread.h"
 
 #define RETRY_MS 1000                /* between tries to make a file on a full disk */

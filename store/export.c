@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "common/remoting/codes.h"
+#include "common/codes.h"
 
 #define CHUNK (1 << 20)
 #define BLOCK (1 << 18)              /* bytes of one write to the archive */

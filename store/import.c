@@ -12,8 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/codes.h"
 #include "common/file.h"
-#include "common/remoting/codes.h"
 #include "store/snapshot.h"
 
 #define BLOCK (1 << 18)

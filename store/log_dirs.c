@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/codes.h"
 #include "common/file.h"
-#include "common/remoting/codes.h"
 
 static struct file_home *find(struct log_dirs *d, struct str path)
 {

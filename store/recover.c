@@ -14,8 +14,8 @@
 
 #include "common/bus_guard.h"
 #include "common/clock.h"
+#include "common/codes.h"
 #include "common/log.h"
-#include "common/remoting/codes.h"
 #include "store/read_ahead.h"
 #include "store/store_impl.h"
 

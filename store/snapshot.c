@@ -12,9 +12,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/codes.h"
 #include "common/file.h"
 #include "common/log.h"
-#include "common/remoting/codes.h"
 #include "store/snapshot_priv.h"
 
 #define SEAL_TRIES 3

@@ -10,9 +10,9 @@
 
 #include "common/bus_guard.h"
 #include "common/clock.h"
+#include "common/codes.h"
 #include "common/file.h"
 #include "common/log.h"
-#include "common/remoting/codes.h"
 #include "store/store_impl.h"
 
 #define SYNC_FLUSH_MS 10

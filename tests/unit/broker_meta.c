@@ -7,8 +7,8 @@
 #include <time.h>
 
 #include "broker/attributes.h"
+#include "common/codes.h"
 #include "common/log.h"
-#include "common/remoting/codes.h"
 #include "tests/unit/tap.h"
 
 #define S(z) str_of(z)

@@ -10,7 +10,7 @@
 #include "tests/unit/tap.h"
 
 #include "common/bus_guard.h"
-#include "common/remoting/codes.h"
+#include "common/codes.h"
 #include "store/store_impl.h"
 
 static char *beyond;                 /* a mapped page behind its file's end */

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "common/remoting/codes.h"
+#include "common/codes.h"
 #include "tests/unit/tap.h"
 
 static char path[] = "/tmp/mqfs-config-XXXXXX";

@@ -1,7 +1,7 @@
 /* Tag filters from subscription expressions: R-FILT-01, R-FILT-02. */
 #include "broker/filter.h"
 
-#include "common/remoting/codes.h"
+#include "common/codes.h"
 #include "tests/unit/tap.h"
 
 static bool passes(const char *expression, const char *tag)

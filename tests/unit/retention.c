@@ -10,7 +10,7 @@
 #include "tests/unit/tap.h"
 
 #include "common/clock.h"
-#include "common/remoting/codes.h"
+#include "common/codes.h"
 #include "store/store_impl.h"
 
 #define HOUR INT64_C(3600000)

@@ -14,8 +14,8 @@
 #include <unistd.h>
 
 #include "common/bus_guard.h"
+#include "common/codes.h"
 #include "common/json_text.h"
-#include "common/remoting/codes.h"
 #include "tools/admin/dump_priv.h"
 
 /* ---- lines ---- */

@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "common/be.h"
+#include "common/codes.h"
 #include "common/json.h"
-#include "common/remoting/codes.h"
 #include "store/checkpoint.h"
 #include "store/export.h"
 #include "tools/admin/dump_priv.h"
