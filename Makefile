@@ -54,7 +54,8 @@ debug:
 
 # ---- tests: TAP, through prove; each on its own ports and directories ----
 PROVE    = prove --exec tests/run-one --timer
-JOBS    ?= $(shell nproc)
+# one more than cores: many tests wait more than they work
+JOBS    ?= $(shell expr $$(nproc) + 1)
 C_TESTS  = $(patsubst tests/unit/%.c,build/debug/tests/unit/%,$(sort $(wildcard tests/unit/*.c)))
 T_TESTS  = $(sort $(wildcard tests/wire/*.t tests/mount/*.t tests/docs/*.t)) $(addprefix tests/fault/,kill9.t power.t power_forgets.t reports.t)
 F_TESTS  = $(filter-out $(T_TESTS),$(sort $(wildcard tests/fault/*.t)))
