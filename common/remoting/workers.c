@@ -7,14 +7,16 @@
 #include "common/remoting/server_priv.h"
 #include "common/thread.h"
 
-#define BACKGROUND_NICE 10
+#define BACKGROUND_NICE 10              /* more than the others have */
 #define BACKGROUND_IO (2 << 13 | 7)     /* best effort, the last of it: <linux/ioprio.h>, which is not everywhere */
 
 /* Of this thread; what the system does not grant, it does without. Not the idle classes: a loop that waits for a lock
  * which such a thread holds would wait for ever on a busy machine. */
 static void come_last(void)
 {
-    setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), BACKGROUND_NICE);
+    id_t self = (id_t)syscall(SYS_gettid);
+
+    setpriority(PRIO_PROCESS, self, getpriority(PRIO_PROCESS, self) + BACKGROUND_NICE);
     syscall(SYS_ioprio_set, 1 /* IOPRIO_WHO_PROCESS */, 0, BACKGROUND_IO);
 }
 
