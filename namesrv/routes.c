@@ -548,14 +548,20 @@ struct departure *routes_silent(struct routes *r, int64_t now_ms)
 
 /* ---- small questions ---- */
 
+/* Under the lock; NULL: it is not registered. */
+static struct member *find_member(struct routes *r, const struct broker_id *who)
+{
+    struct brokers *b = brokers_find(r, who->name);
+
+    return b ? brokers_member(b, who->cluster, who->addr) : NULL;
+}
+
 void routes_touch(struct routes *r, const struct broker_id *who)
 {
-    struct brokers *b;
     struct member *m;
 
     routes_write(r);
-    b = brokers_find(r, who->name);
-    m = b ? brokers_member(b, who->cluster, who->addr) : NULL;
+    m = find_member(r, who);
     if (m)
         m->heard_ms = mono_ms();
     routes_done(r);
@@ -563,12 +569,10 @@ void routes_touch(struct routes *r, const struct broker_id *who)
 
 bool routes_version(struct routes *r, const struct broker_id *who, struct version *out)
 {
-    struct brokers *b;
     struct member *m;
 
     routes_read(r);
-    b = brokers_find(r, who->name);
-    m = b ? brokers_member(b, who->cluster, who->addr) : NULL;
+    m = find_member(r, who);
     if (m)
         *out = m->version;
     routes_done(r);

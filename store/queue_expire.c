@@ -172,49 +172,64 @@ int store_expire_queues(struct store *s, int *files)
     return queues_expire(s, 0, files);
 }
 
-int store_clean_queues(struct store *s, bool (*keep)(void *arg, struct str topic, int32_t queue_id), void *arg,
-                       int *queues)
+/* ---- what nobody has ---- */
+
+struct cleaning {
+    bool (*keep_queue)(void *arg, struct str topic, int32_t queue_id);
+    bool (*keep_topic)(void *arg, struct str topic);
+    void *arg;
+    int (*clean)(struct store *s, struct store_queue *q, const struct cleaning *c);      /* 1: removed; 0: kept; -errno */
+};
+
+/* Has every queue cleaned; goes on after a failure. 0 or the first -errno. */
+static int clean_all(struct store *s, const struct cleaning *c, int *removed)
 {
     struct store_queue **all;
     size_t n;
     int rc;
 
-    *queues = 0;
+    *removed = 0;
     if ((rc = queue_table_list(&s->queues, &s->env, &all, &n)))
         return rc;
     pthread_mutex_lock(&s->retention.queue_files);
     for (size_t i = 0; i < n; i++) {
-        int err;
-        if (keep(arg, queue_topic(all[i]), all[i]->id) || !is_empty(s, all[i]))
-            continue;
-        err = store_delete_queue(s, all[i]);
-        *queues += !err;
-        rc = rc ? rc : err;
+        int done = c->clean(s, all[i], c);
+        *removed += done == 1;
+        if (done < 0 && !rc)
+            rc = done;
     }
     pthread_mutex_unlock(&s->retention.queue_files);
     free(all);
     return rc;
 }
 
-int store_clean_unused(struct store *s, bool (*keep)(void *arg, struct str topic), void *arg, int *topics)
+static int clean_queue(struct store *s, struct store_queue *q, const struct cleaning *c)
 {
-    struct store_queue **all;
-    size_t n;
     int rc;
 
-    *topics = 0;
-    if ((rc = queue_table_list(&s->queues, &s->env, &all, &n)))
-        return rc;
-    pthread_mutex_lock(&s->retention.queue_files);
-    for (size_t i = 0; i < n; i++) {
-        int err;
-        if (atomic_load(&all[i]->dead) || keep(arg, queue_topic(all[i])))
-            continue;
-        err = store_delete_topic(s, queue_topic(all[i]));
-        *topics += !err;
-        rc = rc ? rc : err;
-    }
-    pthread_mutex_unlock(&s->retention.queue_files);
-    free(all);
-    return rc;
+    if (c->keep_queue(c->arg, queue_topic(q), q->id) || !is_empty(s, q))
+        return 0;
+    rc = store_delete_queue(s, q);
+    return rc ? rc : 1;
+}
+
+static int clean_topic(struct store *s, struct store_queue *q, const struct cleaning *c)
+{
+    int rc;
+
+    if (atomic_load(&q->dead) || c->keep_topic(c->arg, queue_topic(q)))
+        return 0;
+    rc = store_delete_topic(s, queue_topic(q));
+    return rc ? rc : 1;
+}
+
+int store_clean_queues(struct store *s, bool (*keep)(void *arg, struct str topic, int32_t queue_id), void *arg,
+                       int *queues)
+{
+    return clean_all(s, &(struct cleaning){.keep_queue = keep, .arg = arg, .clean = clean_queue}, queues);
+}
+
+int store_clean_unused(struct store *s, bool (*keep)(void *arg, struct str topic), void *arg, int *topics)
+{
+    return clean_all(s, &(struct cleaning){.keep_topic = keep, .arg = arg, .clean = clean_topic}, topics);
 }

@@ -93,12 +93,13 @@ static int take(struct mend *c, const struct message *m)
 
 struct log_part {
     struct mend *c;
+    int (*take)(struct mend *c, const struct message *m);
     const struct mapped_file *file;
     int64_t at, end;
 };
 
 /* Looks at the records of one log file in [at, end). 0, or -errno of a write; stops at what is no record. */
-static int mend_from_file(void *arg)
+static int take_from_file(void *arg)
 {
     struct log_part *p = arg;
     const struct mapped_file *file = p->file;
@@ -110,27 +111,28 @@ static int mend_from_file(void *arg)
         if (message_record_get(file->map + (at - file->base), (size_t)(file->size - (at - file->base)), false, &m) ||
             m.physical_offset != at)
             break;
-        rc = take(p->c, &m);
+        rc = p->take(p->c, &m);
         at += m.size;
     }
     return rc;
 }
 
-/* Has each log file in [at, end) looked at; a file that is gone ends it. 0 or -errno: what a disk does not give is not
+/* Has each record of the log in [at, end) taken; a file that is gone ends it. 0 or -errno: what a disk does not give is not
  * taken for missing. */
-static int each_log_file(struct mend *c, int64_t at, int64_t end, int (*look)(void *arg))
+static int each_record(struct mend *c, int64_t at, int64_t end,
+                       int (*take_one)(struct mend *c, const struct message *m))
 {
     struct commit_log *l = c->env->log;
     char why[BUS_WHY_SIZE];
     int rc = 0;
 
     while (!rc && at < end && c->from < c->to) {
-        struct log_part p = {c, NULL, at, end};
+        struct log_part p = {c, take_one, NULL, at, end};
         struct mapped_file *file;
         if ((rc = file_list_find(&l->files, l->dir, at, &file)))
             return rc == -ENOENT ? 0 : rc;
         p.file = file;
-        if ((rc = bus_guarded(look, &p)) == -EIO)
+        if ((rc = bus_guarded(take_from_file, &p)) == -EIO)
             log_error("consume queue %s, made again from the log: %s", c->r->dir, bus_why(why, sizeof why));
         at = file->base + file->size;
         mapped_file_unref(file);
@@ -156,7 +158,7 @@ static int fill_missing(struct mend *c)
 /* The log from one neighbour's record to the other's. */
 static int mend_run(struct mend *c, int64_t at, int64_t end)
 {
-    int rc = each_log_file(c, at, end, mend_from_file);
+    int rc = each_record(c, at, end, take);
 
     if (rc || (rc = fill_missing(c)))
         return rc;
@@ -201,24 +203,14 @@ int queue_mend(const struct queue_env *env, struct store_queue *q, struct unit_r
     return rc ? rc : reader_sync(r);
 }
 
-static int catch_up_file(void *arg)
+/* The one that the queue goes on with. */
+static int take_next(struct mend *c, const struct message *m)
 {
-    struct log_part *p = arg;
-    const struct mapped_file *file = p->file;
-    struct mend *c = p->c;
-    int64_t at = p->at;
-    int rc = 0;
+    int rc = m->queue_offset == c->from && c->from < c->to ? take(c, m) : 0;
 
-    while (!rc && at < p->end && at - file->base < file->size) {
-        struct message m;
-        if (message_record_get(file->map + (at - file->base), (size_t)(file->size - (at - file->base)), false, &m) ||
-            m.physical_offset != at)
-            break;
-        if (m.queue_offset == c->from && c->from < c->to && !(rc = take(c, &m)) && c->found) {
-            c->found = 0;
-            c->from++;
-        }
-        at += m.size;
+    if (!rc && c->found) {
+        c->found = 0;
+        c->from++;
     }
     return rc;
 }
@@ -231,7 +223,7 @@ int64_t queue_catch_up(const struct queue_env *env, struct store_queue *q, struc
     int rc = after_neighbour(&c, first, from, &at);
 
     if (!rc)
-        rc = each_log_file(&c, at, commit_log_max(env->log), catch_up_file);
+        rc = each_record(&c, at, commit_log_max(env->log), take_next);
     if (!rc)
         rc = reader_sync(r);
     log_warn("consume queue %s: a file was cut; %" PRId64 " units made again from the log", r->dir, c.from - from);
