@@ -2,7 +2,7 @@
 
 #include <errno.h>
 
-#include "common/remoting/codes.h"
+#include "common/codes.h"
 
 #define NO_MEMBER UINT16_MAX
 

@@ -11,7 +11,7 @@
 #include "common/bus_guard.h"
 #include "common/clock.h"
 #include "common/log.h"
-#include "common/remoting/codes.h"
+#include "common/codes.h"
 
 #define RECORD_OVERHEAD_MAX 65536    /* a record may be this much longer than the largest body */
 #define RETRY_MS 1000

@@ -11,7 +11,7 @@
 #include "common/clock.h"
 #include "common/file.h"
 #include "common/log.h"
-#include "common/remoting/codes.h"
+#include "common/codes.h"
 #include "common/thread.h"
 #include "store/store_impl.h"
 
