@@ -13,7 +13,7 @@ use Mqfs;
 use Running;
 use Test::More;
 
-our @EXPORT = qw($PEER $CLIENTS start_peer mqadmin prepare run_driver run_java stay await);
+our @EXPORT = qw($PEER $CLIENTS start_peer mqadmin prepare run_driver java run_java stay await);
 
 our $PEER = $ENV{MQ_PEER} || 'mqfs';
 our $CLIENTS = Mqfs::clients();
