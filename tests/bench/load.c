@@ -10,6 +10,7 @@
  *     -t TOPIC -g GROUP -c CONNECTIONS -m IN_FLIGHT -d SECONDS -w WARM_UP_SECONDS -b BODY_BYTES
  *     -q QUEUES -n BATCH -r RATE -f FLOOR_HOST:PORT -p PID (whose CPU time is told)
  *     -M MESSAGES: send: stop after so many instead of after -d
+ *     -s: never sleep, so that the serving process has nobody to wake
  *
  * The result is one line of key=value. */
 #include <sys/timerfd.h>
@@ -27,6 +28,7 @@ struct options {
     int conns, in_flight, body, queues, batch, rate, pid;
     double seconds, warm_up;
     long messages;
+    bool spin;
 };
 
 struct link {
@@ -340,7 +342,7 @@ typedef void each_f(struct link *l, const char *h, size_t hn, const char *b, siz
 static void round_of(int ep, int wait_ms, each_f *const *each)
 {
     struct epoll_event events[64];
-    int n = epoll_wait(ep, events, 64, wait_ms);
+    int n = epoll_wait(ep, events, 64, opt.spin ? 0 : wait_ms);
 
     for (int i = 0; i < n; i++) {
         struct link *l = events[i].data.ptr;
@@ -579,7 +581,7 @@ static void parse(int argc, char **argv)
     opt.mode = argv[1];
     opt.addr = argv[2];
     optind = 3;
-    while ((o = getopt(argc, argv, "t:g:c:m:d:w:b:q:n:r:f:p:M:")) != -1)
+    while ((o = getopt(argc, argv, "t:g:c:m:d:w:b:q:n:r:f:p:M:s")) != -1)
         switch (o) {
         case 't': opt.topic = optarg; break;
         case 'g': opt.group = optarg; break;
@@ -594,6 +596,7 @@ static void parse(int argc, char **argv)
         case 'f': opt.floor = optarg; break;
         case 'p': opt.pid = atoi(optarg); break;
         case 'M': opt.messages = atol(optarg); break;
+        case 's': opt.spin = true; break;
         default: exit(2);
         }
     if (opt.conns < 1 || opt.in_flight < 1 || opt.queues < 1 || opt.queues > 10 || opt.body < 0)
