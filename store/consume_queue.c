@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,11 +36,24 @@ void queue_free(struct store_queue *q)
     free(q);
 }
 
+bool queue_can_be_named(struct str topic)
+{
+    return topic.n > 0 && topic.n <= NAME_MAX && !memchr(topic.p, '/', topic.n) && !memchr(topic.p, 0, topic.n) &&
+           !str_is(topic, ".") && !str_is(topic, "..");
+}
+
+int queue_dir_of(const struct queue_env *env, struct str topic, int32_t id, char *out, size_t cap)
+{
+    int n = snprintf(out, cap, "%s/%.*s/%" PRId32, env->root, STR_ARG(topic), id);
+
+    if (!queue_can_be_named(topic))
+        return -EINVAL;
+    return n < 0 || (size_t)n >= cap ? -ENAMETOOLONG : 0;
+}
+
 int queue_dir(const struct queue_env *env, const struct store_queue *q, char *out, size_t cap)
 {
-    int n = snprintf(out, cap, "%s/%s/%" PRId32, env->root, q->topic, q->id);
-
-    return n < 0 || (size_t)n >= cap ? -ENAMETOOLONG : 0;
+    return queue_dir_of(env, queue_topic(q), q->id, out, cap);
 }
 
 /* The file that holds a byte offset, with a reference. 0 or -errno as file_list_find has it. */

@@ -61,7 +61,10 @@ struct queue_env {
 
 struct store_queue *queue_new(const struct queue_env *env, struct str topic, int32_t id, uint32_t hash);
 void queue_free(struct store_queue *q);
-/* ROOT/TOPIC/ID; -ENAMETOOLONG. */
+/* Whether a topic's name can be a directory's. */
+bool queue_can_be_named(struct str topic);
+/* ROOT/TOPIC/ID. 0; -EINVAL: it cannot; -ENAMETOOLONG. */
+int queue_dir_of(const struct queue_env *env, struct str topic, int32_t id, char *out, size_t cap);
 int queue_dir(const struct queue_env *env, const struct store_queue *q, char *out, size_t cap);
 
 /* Reads min, max and last time from the files, once, and repairs what a crash left: a torn end, units

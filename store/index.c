@@ -157,7 +157,8 @@ static struct index_file *file_to_fill(struct index *x, int *rc, struct fault *f
     if (last) {
         if ((*rc = index_file_info(last, &info)) || (*rc = index_file_sync(last)))
             log_error("sync index file %s/%017" PRId64 ": %s", x->dir, last->name, strerror(-*rc));
-        else if (info.end_time > atomic_load(&x->safe_time))
+        x->in_doubt |= *rc != 0;
+        if (!x->in_doubt && info.end_time > atomic_load(&x->safe_time))
             atomic_store(&x->safe_time, info.end_time);
     }
     if ((*rc = dir_make_durable(x->dir))) {

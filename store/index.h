@@ -32,6 +32,7 @@ struct index {
     _Atomic bool idle;                   /* the indexer sleeps until an append wakes it */
     _Atomic int64_t place;               /* what the log has before it is indexed */
     _Atomic int64_t safe_time;           /* indexMsgTimestamp: end time of the last full file, on disk */
+    bool in_doubt;                       /* the indexer's: a full file could not be synced, so safe_time stays before it */
     struct index_file *last;             /* the indexer's: the newest of files, which is never removed */
     struct index_file *held;             /* the indexer's: a reference under way, should a page not be had meanwhile */
     int64_t again;                       /* the indexer's: messages up to there may have entries already */

@@ -7,8 +7,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/bus_guard.h"
 #include "common/file.h"
 #include "common/log.h"
+#include "common/message.h"
 
 #define CRASH_SCAN_FILES 3           /* as far back as Apache looks after a crash */
 
@@ -207,6 +209,91 @@ static int64_t without_past(const struct queue_env *env, struct unit_reader *r, 
     return max;
 }
 
+/* ---- units whose messages a crash took, when the log went on over their places ---- */
+
+struct record_at {
+    const char *p;
+    size_t n;
+    struct str topic;                    /* of the queue that asks */
+    struct message m;
+    char name[256];                      /* m.topic's, when it is another's */
+    bool is_ours;
+    int rc;
+};
+
+static int parse(void *arg)
+{
+    struct record_at *w = arg;
+    struct message *m = &w->m;
+
+    if ((w->rc = message_record_get(w->p, w->n, false, m)) || (w->is_ours = str_eq(m->topic, w->topic)))
+        return 0;
+    if (m->topic.n > sizeof w->name)
+        w->rc = -EBADMSG;
+    else
+        m->topic.p = memcpy(w->name, m->topic.p, m->topic.n);
+    return 0;
+}
+
+/* Whether the queue that a record itself names has a unit of it. */
+static bool is_unit_elsewhere(const struct queue_env *env, const struct message *m, const struct store_entry *e)
+{
+    char dir[4096];
+    struct unit_reader r = {.dir = dir, .file_size = env->file_size, .fd = -1};
+    struct store_entry has;
+    bool is = m->queue_offset >= 0 && !queue_dir_of(env, m->topic, m->queue_id, dir, sizeof dir) &&
+              !reader_unit(&r, m->queue_offset, &has) && has.physical_offset == e->physical_offset;
+
+    reader_close(&r);
+    return is;
+}
+
+enum record_of { OURS, ANOTHERS, NOBODYS };
+
+/* Whose record a unit leads to. A damaged one is nobody's: it keeps its queue offset, and is passed over when read. What
+ * the log has no more is taken as ours. */
+static enum record_of record_of(const struct queue_env *env, const struct store_queue *q, int64_t offset,
+                                const struct store_entry *e)
+{
+    struct record_at w = {.n = e->size, .topic = queue_topic(q)};
+    struct mapped_file *file;
+    bool unread;
+
+    if (unit_is_blank(e) || commit_log_find(env->log, e->physical_offset, e->size, &file))
+        return OURS;
+    w.p = file->map + (e->physical_offset - file->base);
+    unread = bus_guarded(parse, &w) || w.rc;
+    mapped_file_unref(file);
+    if (unread || w.m.physical_offset != e->physical_offset)
+        return NOBODYS;
+    if (w.is_ours && w.m.queue_id == q->id && w.m.queue_offset == offset)
+        return OURS;
+    return is_unit_elsewhere(env, &w.m, e) ? ANOTHERS : NOBODYS;
+}
+
+/* Without the units at the end that lead to other queues' messages: their own were lost in a crash, this queue was not
+ * looked at in the run after it, and the log has grown over their places since. */
+static int64_t without_lost(const struct queue_env *env, const struct store_queue *q, struct unit_reader *r,
+                            int64_t first, int64_t max)
+{
+    bool lost = false;
+    int64_t at = max;
+
+    if (str_starts(queue_topic(q), "%LMQ%"))        /* a light queue: its records are other topics' */
+        return max;
+    for (; at > first; at--) {
+        struct store_entry e;
+        enum record_of whose;
+        int rc = reader_unit(r, at - 1, &e);
+        if (rc)
+            return rc;
+        if ((whose = record_of(env, q, at - 1, &e)) == OURS)
+            break;
+        lost |= whose == ANOTHERS;
+    }
+    return lost ? at : max;
+}
+
 /* What lies behind max must read as never written. */
 static int clear_behind(const struct queue_env *env, struct store_queue *q, const char *dir, int64_t max)
 {
@@ -222,7 +309,7 @@ static int clear_behind(const struct queue_env *env, struct store_queue *q, cons
         return rc;
     if (rc == 1 && end - max * UNIT_SIZE <= env->file_size)
         return 0;
-    log_warn("consume queue %s: units from offset %" PRId64 " on are torn or point past the commit log's end: dropped",
+    log_warn("consume queue %s: units from offset %" PRId64 " on are torn, or the commit log lost their messages: dropped",
              dir, max);
     return queue_cut(env, q, max);
 }
@@ -257,6 +344,8 @@ static int look(struct queue_env *env, struct store_queue *q, struct unit_reader
 
     if (max >= 0)
         max = without_past(env, r, first, max);
+    if (max >= 0)
+        max = without_lost(env, q, r, first, max);
     if (max < 0)
         return (int)max;
     atomic_store(&q->min, first);

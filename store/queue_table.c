@@ -100,12 +100,6 @@ static struct store_queue *insert(struct queue_table *t, const struct queue_env 
     return q;
 }
 
-static bool can_be_directory(struct str topic)
-{
-    return topic.n > 0 && topic.n <= NAME_MAX && !memchr(topic.p, '/', topic.n) && !memchr(topic.p, 0, topic.n) &&
-           !str_is(topic, ".") && !str_is(topic, "..");
-}
-
 /* Under the lock (exclusive): finds or makes. */
 static struct store_queue *lookup_or_insert(struct queue_table *t, const struct queue_env *env, struct str topic,
                                             int32_t id)
@@ -123,7 +117,7 @@ struct store_queue *queue_table_get(struct queue_table *t, const struct queue_en
     pthread_rwlock_rdlock(&t->lock);
     q = lookup(t, topic, id, hash_of(topic, id));
     pthread_rwlock_unlock(&t->lock);
-    if (q || !can_be_directory(topic) || id < 0)
+    if (q || !queue_can_be_named(topic) || id < 0)
         return q;
     pthread_rwlock_wrlock(&t->lock);
     q = lookup_or_insert(t, env, topic, id);
@@ -135,9 +129,8 @@ static bool is_on_disk(const struct queue_env *env, struct str topic, int32_t id
 {
     char dir[4096];
     struct stat st;
-    int n = snprintf(dir, sizeof dir, "%s/%.*s/%" PRId32, env->root, STR_ARG(topic), id);
 
-    return n > 0 && (size_t)n < sizeof dir && stat(dir, &st) == 0 && S_ISDIR(st.st_mode);
+    return !queue_dir_of(env, topic, id, dir, sizeof dir) && stat(dir, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
 struct store_queue *queue_table_find(struct queue_table *t, const struct queue_env *env, struct str topic, int32_t id)
@@ -147,7 +140,7 @@ struct store_queue *queue_table_find(struct queue_table *t, const struct queue_e
     pthread_rwlock_rdlock(&t->lock);
     q = lookup(t, topic, id, hash_of(topic, id));
     pthread_rwlock_unlock(&t->lock);
-    if (q || atomic_load(&t->complete) || !can_be_directory(topic) || id < 0)
+    if (q || atomic_load(&t->complete) || !queue_can_be_named(topic) || id < 0)
         return q;
     pthread_rwlock_wrlock(&t->lock);         /* the look at the disk too: its topic may be on its way out */
     if (is_on_disk(env, topic, id))
@@ -227,7 +220,7 @@ static int walk(struct queue_table *t, const struct queue_env *env, bool one_is_
         return -errno;
     while (!rc && !(one_is_enough && t->n) && (errno = 0, e = readdir(d))) {
         struct str topic = str_of(e->d_name);
-        if (can_be_directory(topic)) {
+        if (queue_can_be_named(topic)) {
             pthread_rwlock_wrlock(&t->lock);
             rc = take_topic(t, env, dirfd(d), e->d_name, topic);
             pthread_rwlock_unlock(&t->lock);
@@ -386,7 +379,7 @@ int queue_table_list_topic(struct queue_table *t, const struct queue_env *env, s
 {
     int rc = 0;
 
-    if (!can_be_directory(topic))
+    if (!queue_can_be_named(topic))
         return -EINVAL;
     pthread_rwlock_wrlock(&t->lock);
     if (!atomic_load(&t->complete))
@@ -402,7 +395,7 @@ int queue_table_remove(struct queue_table *t, const struct queue_env *env, struc
 {
     int rc = 0, err;
 
-    if (!can_be_directory(topic))
+    if (!queue_can_be_named(topic))
         return -EINVAL;
     pthread_rwlock_wrlock(&t->lock);
     if (!atomic_load(&t->complete))

@@ -65,7 +65,8 @@ sub mqadmin {
     my ($peer, @words) = @_;
     if (!$to_admin) {
         my $pid = open2($from_admin, $to_admin, 'java', @JVM,
-            "-Duser.home=$peer->{dir}/admin", "-Drocketmq.home.dir=$peer->{dir}/admin",
+            "-Duser.home=$peer->{dir}/admin", "-Djava.io.tmpdir=$peer->{dir}",
+            "-Drocketmq.home.dir=$peer->{dir}/admin",
             '-cp', "$CLIENTS/classes-5.5.0:$CLIENTS/jars-5.5.0/*",
             'AdminShell', $peer->{ns});
         mine($pid);
@@ -111,7 +112,7 @@ sub prepare {
 # java PEER, VERSION, PROPERTY...: the words that start the Java driver
 sub java {
     my ($peer, $version, @properties) = @_;
-    return ('java', @JVM, "-Duser.home=$peer->{dir}/java",
+    return ('java', @JVM, "-Duser.home=$peer->{dir}/java", "-Djava.io.tmpdir=$peer->{dir}",
         "-Drocketmq.client.logRoot=$peer->{dir}/java/logs", @properties,
         '-cp', "$CLIENTS/classes-$version:$CLIENTS/jars-$version/*", 'Clients');
 }

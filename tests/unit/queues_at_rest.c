@@ -247,6 +247,44 @@ static void test_old_time(const struct store_conf *conf)
     test_close(s);
 }
 
+/* Writes a unit behind the last of at-rest-T/ID, as a crash leaves one whose record the log lost. */
+static void add_unit(const struct store_conf *conf, int t, int id, int behind, const struct store_entry *e)
+{
+    char name[64], raw[UNIT_SIZE];
+    FILE *f;
+
+    snprintf(name, sizeof name, "consumequeue/at-rest-%d/%d/00000000000000000000", t, id);
+    be64_put(raw, (uint64_t)e->physical_offset);
+    be32_put(raw + 8, e->size);
+    be64_put(raw + 12, 0);
+    f = fopen(path_in(conf, name), "r+");
+    if (!f || fseek(f, (EACH + behind) * UNIT_SIZE, SEEK_SET) || fwrite(raw, sizeof raw, 1, f) != 1 || fclose(f))
+        exit(2);
+}
+
+static void test_lost(const struct store_conf *conf)
+{
+    struct store *s = test_open(conf);
+    struct store_entry others = {0}, between;
+    struct store_put put;
+    int64_t bad = 0;
+
+    store_entry(s, find(s, 9, 1), 2, &others);
+    test_close(s);
+    between = others;
+    between.physical_offset += 8;
+    add_unit(conf, 3, 1, 0, &between);
+    add_unit(conf, 3, 1, 1, &others);
+    add_unit(conf, 3, 1, 2, &between);
+    add_unit(conf, 4, 1, 0, &between);
+    s = test_open(conf);
+    ok(store_queue_max(s, find(s, 3, 1)) == EACH && test_read_all(s, find(s, 3, 1), 0, &bad) == EACH && !bad,
+       "a queue that a crash left with units of messages that were lost does not give another queue's message");
+    ok(test_append(s, find(s, 3, 1), EACH, &put) == 0 && put.queue_offset == EACH, "the next one has the first lost one's offset");
+    is_int(store_queue_max(s, find(s, 4, 1)), EACH + 1, "what leads to nothing keeps its offset: a damaged record is no lost one");
+    test_close(s);
+}
+
 static void test_log_gone(const struct store_conf *conf)
 {
     struct store *s;
@@ -327,7 +365,7 @@ int main(void)
 {
     static void (*const tests[])(const struct store_conf *conf) = {
         test_reads, test_deletes, test_recovery, test_no_place, test_old_place,
-        test_old_time, test_log_gone, test_snapshot, test_race,
+        test_old_time, test_lost, test_log_gone, test_snapshot, test_race,
     };
 
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) {

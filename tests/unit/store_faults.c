@@ -7,12 +7,16 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 
+#include "common/clock.h"
+#include "store/store_impl.h"
 #include "tests/unit/store_help.h"
 #include "tests/unit/tap.h"
 
 static _Atomic int sync_error, sync_calls, reserve_error;
+static _Atomic bool index_sync_fails;                        /* those of the thread that writes the index */
 static pthread_mutex_t hang = PTHREAD_MUTEX_INITIALIZER;     /* who holds it makes syncs hang */
 static pthread_mutex_t slow = PTHREAD_MUTEX_INITIALIZER;     /* and reservations of threads that are to wait for it */
 static _Thread_local bool is_slow;
@@ -27,9 +31,21 @@ __attribute__((constructor)) static void find_real(void)
     real_fallocate = (int (*)(int, int, off_t, off_t))dlsym(RTLD_NEXT, "fallocate64");
 }
 
+static bool is_indexer(void)
+{
+    char name[16] = "";
+
+    prctl(PR_GET_NAME, name);
+    return strcmp(name, "index") == 0;
+}
+
 int msync(void *p, size_t n, int flags)
 {
     sync_calls++;
+    if (index_sync_fails && is_indexer()) {
+        errno = EIO;
+        return -1;
+    }
     pthread_mutex_lock(&hang);
     pthread_mutex_unlock(&hang);
     if (sync_error) {
@@ -331,6 +347,40 @@ static void test_slow_file(void)
     test_clean(&conf);
 }
 
+/* Index files of 20 entries, the first of which stays empty: four of 19 messages are full in the end, and the checkpoint
+ * vouches for them up to a time. That one's message, when the second could be synced or could not. */
+static int64_t vouched_for(bool second_fails)
+{
+    struct store_conf conf = test_conf();
+    struct store *s;
+    struct store_queue *q;
+    struct store_put put;
+    int64_t begin, end, n = 0;
+
+    conf.index_enable = true;
+    conf.index_slots = 10;
+    conf.index_entries = 20;
+    s = test_open(&conf);
+    q = store_queue(s, str_of("TopicA"), 0);
+    for (int i = 0; i < 80; i++) {
+        index_sync_fails = second_fails && i >= 25 && i < 45;
+        test_append(s, q, i, &put);
+        store_index_range(s, 5000, &begin, &end);
+        for (int64_t now = wall_ms(); i % 19 == 18 && wall_ms() == now;) {}      /* each file ends at a time of its own */
+    }
+    while (n < 80 && store_time_at(s, q, n) <= atomic_load(&s->index.safe_time))
+        n++;
+    test_close(s);
+    test_clean(&conf);
+    return n - 1;
+}
+
+static void test_index_sync_fails(void)
+{
+    is_int(vouched_for(false), 4 * 19 - 1, "the checkpoint vouches for full index files");
+    is_int(vouched_for(true), 19 - 1, "and for none behind one that could not be synced");
+}
+
 int main(void)
 {
     signal(SIGXFSZ, SIG_IGN);
@@ -340,5 +390,6 @@ int main(void)
     test_no_fallocate();
     test_sync_fails();
     test_sync_hangs();
+    test_index_sync_fails();
     return tap_done();
 }
