@@ -164,7 +164,8 @@ struct binding_info {
 };
 int broker_binding_get(struct broker *b, enum group_kind kind, struct str group, struct str topic, struct binding_info *out);
 int broker_binding_next(struct broker *b, enum group_kind kind, struct str group, uint32_t after, struct binding_info *out);
-/* Binds, or changes the filter; an empty or blank filter binds to "*". -ENOENT: no such group, or no such topic. */
+/* Binds, or changes the filter; an empty or blank filter binds to "*". With enforceBindings a consumer group gets no
+ * message that the filter leaves out, whatever it subscribes; a producer group's filter is "*". -ENOENT: no such group, or no such topic. */
 int broker_bind(struct broker *b, const struct caller *c, enum group_kind kind, struct str group, struct str topic,
                 struct str filter, struct fault *f);
 int broker_unbind(struct broker *b, const struct caller *c, enum group_kind kind, struct str group, struct str topic,

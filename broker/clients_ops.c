@@ -364,6 +364,7 @@ void op_consume_message_directly(struct request *r)
     struct message m;
     struct host host;
     struct command ask;
+    struct fault f;
     int64_t at;
     int rc;
 
@@ -376,6 +377,14 @@ void op_consume_message_directly(struct request *r)
         reply(r, RC_SYSTEM_ERROR, "the message of the offset id %.*s cannot be read: %s", STR_ARG(h.msg_id), strerror(-rc));
     if (rc)
         return;
+    meta_read(b->meta);
+    rc = meta_bound(b->meta, broker_conf(b), CONSUMER_GROUP, h.group, m.topic, &f);
+    meta_done(b->meta);
+    if (rc) {
+        reply_fault(r, &f);
+        store_release(message);
+        return;
+    }
     ask_like(request_cmd(r), &ask);
     command_add(&ask, "brokerName", str_of(broker_conf(b)->broker_name));
     ask.body = str_n(message->iov[0].iov_base, message->iov[0].iov_len);

@@ -75,7 +75,7 @@ static const struct conf_row rows[] = {
     BOOL("autoCreateSubscriptionGroup", auto_create_subscription_group, "false", LIVE,
          "an unknown consumer group is made when it comes (Apache: true)"),
     BOOL("enforceBindings", enforce_bindings, "false", LIVE,
-         "ours: a group may consume, or send to, only the topics it is bound to"),
+         "ours: a group may consume, or send to, only the topics it is bound to, and gets only the tags of its binding"),
     BOOL("clusterTopicEnable", cluster_topic_enable, "true", AT_START,
          "the topic named as the cluster may be read and written"),
     BOOL("brokerTopicEnable", broker_topic_enable, "true", AT_START,

@@ -93,6 +93,24 @@ bool tag_codes_hold(const int32_t *codes, int n, int64_t tags_code)
     return false;
 }
 
+void tag_filter_narrow(struct tag_filter *filter, const struct tag_filter *by)
+{
+    int kept = 0;
+
+    if (by->all)
+        return;
+    if (filter->all) {
+        filter->all = false;
+        filter->n = by->n;
+        memcpy(filter->codes, by->codes, (size_t)by->n * sizeof(by->codes[0]));
+        return;
+    }
+    for (int i = 0; i < filter->n; i++)
+        if (tag_codes_hold(by->codes, by->n, filter->codes[i]))
+            filter->codes[kept++] = filter->codes[i];
+    filter->n = kept;
+}
+
 bool tag_filter_wants(void *filter, int64_t tags_code)
 {
     const struct tag_filter *f = filter;

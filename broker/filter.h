@@ -22,6 +22,9 @@ int tag_filter_parse(struct tag_filter *filter, struct str expression, struct fa
 /* Is a queue entry's tag code among codes[n]? Only the low 32 bits count. */
 bool tag_codes_hold(const int32_t *codes, int n, int64_t tags_code);
 
+/* Keeps of filter what `by` lets through, too: what both name, by code (two tags with one code are one here). */
+void tag_filter_narrow(struct tag_filter *filter, const struct tag_filter *by);
+
 /* The same for a whole filter, in the form store_get takes (struct store_filter.by_tags_code). */
 bool tag_filter_wants(void *filter, int64_t tags_code);
 

@@ -375,6 +375,8 @@ static bool needs_no_binding(struct meta *m, const struct broker_config *conf, e
         return true;
     if (kind == PRODUCER_GROUP && str_is(topic, conf->msg_trace_topic_name))
         return true;
+    if (kind == CONSUMER_GROUP && topic_holds_others(topic))     /* else delayed messages of any topic could be read there */
+        return false;
     t = meta_topic(m, topic);
     return t ? t->info.system : topic_is_system(topic);
 }

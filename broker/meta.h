@@ -90,7 +90,7 @@ struct binding *group_binding(struct group *g, struct str topic);
 const char *attribute_get(const struct attribute *list, const char *key);       /* NULL when absent */
 
 /* May this group consume the topic (or send to it)? Always while enforceBindings is off, for its own retry and
- * dead-letter topics and for system topics; consumers of system groups always (mqadmin reads as TOOLS_CONSUMER), and
+ * dead-letter topics and for system topics, but those in which other topics' messages wait; consumers of system groups always (mqadmin reads as TOOLS_CONSUMER), and
  * any producer group may send to retry topics (a client that cannot send back does so as CLIENT_INNER_PRODUCER) and
  * to the trace topic. Else needs the binding; when it lacks it, -EACCES with NO_PERMISSION and a sentence in f that
  * names the file to make. Under meta_read. */

@@ -197,6 +197,26 @@ static int check_subscription(struct pull *p, struct fault *f)
     return p->h.sys_flag & PULL_SUBSCRIPTION ? own_subscription(p, f) : heartbeat_subscription(p, f);
 }
 
+/* The group gets no more than its binding lets through, whatever it subscribes. */
+static int check_binding_filter(struct pull *p, struct fault *f)
+{
+    struct binding *bound = p->conf->enforce_bindings ? group_binding(p->g, p->h.topic) : NULL;
+    struct tag_filter by;
+    int rc;
+
+    if (!bound || strcmp(bound->info.filter, "*") == 0)
+        return 0;
+    if (bound->sql) {
+        fault_set(f, 0, EACCES, "group %s is bound to topic %s by a SQL filter, which is not served yet: write tags to "
+                  "/groups/%s/bindings/%s", p->g->info.name, p->t->info.name, p->g->info.name, p->t->info.name);
+        return forbid(p, FORBIDDEN_SUBSCRIPTION, f);
+    }
+    if ((rc = tag_filter_parse(&by, str_of(bound->info.filter), f)))
+        return rc;
+    tag_filter_narrow(&p->filter, &by);
+    return 0;
+}
+
 static int check_pull_consumer(struct pull *p, struct fault *f)
 {
     if (!p->conf->reject_pull_consumer_enable || group_is_system(p->h.group) ||
@@ -215,8 +235,8 @@ static int check_loaded(struct pull *p, struct fault *f)
 
 static int (*const checks[])(struct pull *p, struct fault *f) = {
     check_broker,  check_lite,  check_group,        check_topic,
-    check_binding, check_queue, check_subscription, check_pull_consumer,
-    check_loaded,
+    check_binding, check_queue, check_subscription, check_binding_filter,
+    check_pull_consumer, check_loaded,
 };
 
 /* ---- reading ---- */

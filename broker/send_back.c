@@ -150,7 +150,12 @@ static int send_back(struct back *k, const char *from, struct store_put *put, st
                          (long long)k->h.offset);
     if (rc)
         return fault_errno(f, -rc, "read the message at the commit log offset %lld", (long long)k->h.offset);
-    rc = put_back(k, from, &m, &properties, put, f);
+    /* Any offset may be named: what the group may not consume does not come to it by way of its retry topic. */
+    meta_read(k->b->meta);
+    rc = meta_bound(k->b->meta, broker_conf(k->b), CONSUMER_GROUP, k->h.group, m.topic, f);
+    meta_done(k->b->meta);
+    if (!rc)
+        rc = put_back(k, from, &m, &properties, put, f);
     buf_free(&properties);
     store_release(res);
     return rc;

@@ -36,21 +36,23 @@ int group_name_check(struct str name, struct fault *f) { return name_check(name,
 struct name_row {
     const char *name;
     bool prefix, unsendable;
+    bool others;                 /* messages of other topics wait in it */
 };
 
 static const struct name_row system_topics[] = {
     {TOPIC_DEFAULT, false, false},
-    {TOPIC_SCHEDULE, false, true},
+    {TOPIC_SCHEDULE, false, true, .others = true},
     {TOPIC_BENCHMARK, false, false},
-    {TOPIC_TRANS_HALF, false, true},
+    {TOPIC_TRANS_HALF, false, true, .others = true},
     {TOPIC_TRACE, false, false},
     {TOPIC_TRANS_OP_HALF, false, true},
     {"TRANS_CHECK_MAX_TIME_TOPIC", false, true},
-    {"RMQ_SYS_ROCKSDB_TRANS_HALF_TOPIC", false, true},
+    {"RMQ_SYS_ROCKSDB_TRANS_HALF_TOPIC", false, true, .others = true},
     {"RMQ_SYS_ROCKSDB_TRANS_OP_HALF_TOPIC", false, true},
     {TOPIC_SELF_TEST, false, true},
     {TOPIC_OFFSET_MOVED, false, true},
     {"CHECKPOINT_TOPIC", false, false},
+    {"rmq_sys_wheel_timer", false, false, .others = true},
     {"rmq_sys_", true, false},
 };
 
@@ -80,6 +82,12 @@ bool topic_is_unsendable(struct str name)
 {
     const struct name_row *r = FIND(system_topics, name);
     return r && r->unsendable;
+}
+
+bool topic_holds_others(struct str name)
+{
+    const struct name_row *r = FIND(system_topics, name);
+    return r && r->others;
 }
 
 bool topic_is_retry(struct str name) { return str_starts(name, RETRY_PREFIX); }

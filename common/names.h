@@ -29,6 +29,7 @@ int group_name_check(struct str name, struct fault *f);
 
 bool topic_is_system(struct str name);        /* TopicValidator.isSystemTopic */
 bool topic_is_unsendable(struct str name);    /* TopicValidator.NOT_ALLOWED_SEND_TOPIC_SET */
+bool topic_holds_others(struct str name);     /* a system topic in which messages of other topics wait: to read it is to read them */
 bool topic_is_retry(struct str name);
 bool topic_is_dlq(struct str name);
 bool group_is_system(struct str name);        /* MixAll.isSysConsumerGroup and the predefined groups */

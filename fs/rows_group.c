@@ -172,8 +172,16 @@ static int binding_remove(struct at *a, struct fault *f)
 static const struct row bindings_rows[] = {
     {.name = "{topic}", .kind = ROW_FILE, .mode = 0664, .load = binding_load, .next = binding_next, .text = binding_text,
      .set = binding_set, .make = binding_make, .remove = binding_remove,
-     .read_help = "the filter: `*`, `TagA || TagB`",
+     .read_help = "the filter: `*`, `TagA || TagB`. With `enforceBindings` the group gets no message of another tag, whatever "
+                  "it subscribes",
      .write_help = "making the file binds to `*` (so do `touch` and `echo >`), a text sets the filter, `rm` unbinds"},
+    {0},
+};
+
+static const struct row producer_bindings_rows[] = {
+    {.name = "{topic}", .kind = ROW_FILE, .mode = 0664, .load = binding_load, .next = binding_next, .text = binding_text,
+     .set = binding_set, .make = binding_make, .remove = binding_remove, .read_help = "`*`: the group may send to the topic",
+     .write_help = "making the file binds (`touch`, `echo >`), `rm` unbinds; there are no filters for sending"},
     {0},
 };
 
@@ -338,16 +346,16 @@ static const struct row group_rows[] = {
     VALUE("enabled", enabled, "false: the group may not consume"),
     VALUE("retry_max", retry_max, "retries before a message goes to the dlq"),
     VALUE("retry_queues", retry_queues, "queues of its retry topic"),
-    VALUE("consume_from_min", from_min, "true: may start at the first message"),
+    VALUE("consume_from_min", from_min, "RocketMQ's consumeFromMinEnable: kept for its tools, brokers do nothing with it"),
     VALUE("broadcast", broadcast, "true: may consume in broadcast"),
-    VALUE("order", order, "true: the group consumes in order"),
+    VALUE("order", order, "RocketMQ's consumeMessageOrderly: kept for its tools, clients say themselves whether they consume in order"),
     VALUE("notify", notify, "true: members are told when others come and go"),
-    VALUE("consume_timeout", timeout, "minutes a message may be worked on"),
+    VALUE("consume_timeout", timeout, "RocketMQ's consumeTimeoutMinute: kept for its tools, brokers do nothing with it"),
     {0},
 };
 
 static const struct row producer_rows[] = {
-    {.name = "bindings", .kind = ROW_DIR, .mode = 0775, .rows = bindings_rows, .read_help = "where the group may send"},
+    {.name = "bindings", .kind = ROW_DIR, .mode = 0775, .rows = producer_bindings_rows, .read_help = "where the group may send"},
     {.name = "clients", .kind = ROW_DIR, .mode = 0755, .rows = members_rows, .load = members_load, .read_help = "its members"},
     {0},
 };

@@ -72,9 +72,31 @@ static void many_tags(void)
     buf_free(&b);
 }
 
+/* What a subscription leaves of tags when a binding comes on top. */
+static void narrowed(const char *by, const char *expression, const char *yes, const char *no)
+{
+    struct tag_filter f, over;
+
+    tag_filter_parse(&f, str_of(expression), NULL);
+    tag_filter_parse(&over, str_of(by), NULL);
+    tag_filter_narrow(&f, &over);
+    ok((!yes || tag_filter_wants(&f, str_java_hash(str_of(yes)))) && !tag_filter_wants(&f, str_java_hash(str_of(no))) &&
+       (f.all || !tag_filter_wants(&f, 0)), "\"%s\" under \"%s\" takes %s, not %s", expression, by, yes ? yes : "nothing", no);
+}
+
 int main(void)
 {
     struct tag_filter f;
+
+    narrowed("A || B", "*", "B", "C");
+    narrowed("A || B", "A || C", "A", "C");
+    narrowed("A || B", "A || C", "A", "B");
+    narrowed("A || B", "C || D", NULL, "C");
+    narrowed("A", " || ", NULL, "A");
+    narrowed("*", "A || C", "C", "B");
+    tag_filter_parse(&f, str_of("*"), NULL);
+    tag_filter_narrow(&f, &f);
+    ok(f.all, "all under all is all");
 
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
         ok(passes(rows[i].expression, rows[i].tag) == rows[i].want, "\"%s\" %s tag %s", rows[i].expression,

@@ -97,8 +97,52 @@ is(send_message($w, 'TopicA', 0, 'x', producerGroup => 'p2')->{code}, 16, 'and r
 is(rpc($m->{port}, 200, {}, '{"groupName":"g3","subscriptionDataSet":[{"topic":"TopicA","expressionType":"TAG","expression":"a || b"}]}')->{code},
     0, 'a group made over the wire with a binding');
 is(slurp("$mnt/groups/g3/bindings/TopicA"), "a || b\n", 'shows it in the tree');
-is(pull($w, 'g3')->{code}, 0, 'and may pull');
+
+# and its filter is a filter: what it leaves out the group does not get, whatever it subscribes
+my $at = rpc($m->{port}, 30, {topic => 'TopicA', queueId => 0})->{ext}{offset};
+send_message($w, 'TopicA', 0, "of $_", producerGroup => 'p1', TAGS => $_) for qw(a c b);
+sub got { return join ' ', (shift)->{body} =~ /of (\w)/g }
+$r = pull($w, 'g3', at => $at);
+is("$r->{code} " . got($r), '0 a b', 'a group that subscribes all gets what its binding lets through');
+is($r->{ext}{nextBeginOffset}, $at + 3, 'and goes on after the rest');
+$r = pull($w, 'g3', at => $at, more => {subscription => 'a || c'});
+is("$r->{code} " . got($r), '0 a', 'one that subscribes some gets what both let through');
+is(pull($w, 'g3', at => $at, more => {subscription => 'c'})->{code}, 20, 'or nothing');
+$held = wire($m->{port});
+$held->raw($held->frame(11, pull_header('g3', at => $at + 3, wait => 15000)));
+await('the pull to be held', 5, sub { decode_json($w->call(28, {})->{body})->{table}{'mqfs.heldPulls'} == 1 });
+send_message($w, 'TopicA', 0, 'of c', producerGroup => 'p1', TAGS => 'c');
+send_message($w, 'TopicA', 0, 'of b', producerGroup => 'p1', TAGS => 'b');
+$r = $held->receive(5);
+is("$r->{code} " . got($r), '0 b', 'a held pull waits for it, too');
+is(put_new("$mnt/groups/g3/bindings/TopicA", "c\n"), 0, 'another filter');
+is(got(pull($w, 'g3', at => $at)), 'c c', 'counts from the next pull on');
+is(put_new("$mnt/groups/g3/bindings/TopicA", "\n"), 0, 'an empty write is *');
+is(got(pull($w, 'g3', at => $at)), 'a c b c b', 'and lets all through');
+is(rpc($m->{port}, 200, {}, '{"groupName":"g4","subscriptionDataSet":[{"topic":"TopicA","expressionType":"SQL92","expression":"x > 1"}]}')->{code},
+    0, 'a binding by SQL, as an Apache store may bring it');
+$r = pull($w, 'g4', at => $at);
+is($r->{code}, 16, 'is no binding to everything');
+like($r->{remark}, qr{SQL.*/groups/g4/bindings/TopicA}, 'and the refusal says what to write');
+
+# no other way leads to messages of a topic that the group is not bound to
+$r = send_message($w, 'TopicA', 0, 'secret', producerGroup => 'p1');
+my $log_offset = hex substr $r->{ext}{msgId}, 16;
+$r = $w->call(36, {group => 'g2', offset => $log_offset, delayLevel => 1});
+is($r->{code}, 16, 'a group cannot send itself what it may not consume');
+like($r->{remark}, qr{/groups/g2/bindings/TopicA}, 'with the file that would allow it');
+is($w->call(351, {topic => '%RETRY%g2'})->{code}, 17, 'and nothing came to its retry topic');
+is($w->call(36, {group => 'g1', offset => $log_offset, delayLevel => 1})->{code}, 0, 'one that is bound sends it back');
+send_message($w, 'TopicA', 0, 'later', producerGroup => 'p1', DELAY => 18);
+is(pull($w, 'g2', more => {topic => 'SCHEDULE_TOPIC_XXXX', queueId => 17})->{code}, 16, 'nor read what waits for its delay');
+is($w->call(34, {}, encode_json({clientID => 'c2', producerDataSet => [], consumerDataSet => [{groupName => 'g2',
+    consumeType => 'CONSUME_PASSIVELY', messageModel => 'CLUSTERING', consumeFromWhere => 'CONSUME_FROM_LAST_OFFSET',
+    subscriptionDataSet => []}]}))->{code}, 0, 'a member of that group');
+is(rpc($m->{port}, 309, {consumerGroup => 'g2', clientId => 'c2', msgId => uc sprintf('7F000001%08X%016X', $m->{port}, $log_offset)})->{code},
+    16, 'nor be handed it directly');
 is($w->call(25, {}, "enforceBindings=false\n")->{code}, 0, 'enforcement switched off while running');
 is(pull($w, 'g2')->{code}, 0, 'lets every group pull');
+is(put_new("$mnt/groups/g3/bindings/TopicA", "c\n"), 0, 'a filter is kept');
+is(got(pull($w, 'g3', at => $at)), 'a c b c b', 'and asks nothing of anybody');
 ok($m->stop, 'a clean stop');
 done_testing();
