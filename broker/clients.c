@@ -172,6 +172,8 @@ static int subscription_put(struct client_group *g, const struct json *d)
     if (!topic.n || topic.n > TOPIC_NAME_MAX_LONG)
         return 0;
     HASH_FIND(hh, g->subscriptions, topic.p, topic.n, s);
+    if (s)
+        s->listed = g->beats;
     if (s && version < s->version)
         return 0;
     if (!s) {
@@ -184,19 +186,12 @@ static int subscription_put(struct client_group *g, const struct json *d)
         is_new = true;
     }
     s->version = version;
+    s->listed = g->beats;
     if (!text_set(&s->type, type.n ? type : str_of("TAG")) || !text_set(&s->expression, json_str(d, "subString"))) {
         subscription_free(g, s);
         return -ENOMEM;
     }
     return is_new;
-}
-
-static bool subscription_listed(const struct json *list, const char *topic)
-{
-    json_each(d, list)
-        if (str_is(json_str(d, "topic"), topic))
-            return true;
-    return false;
 }
 
 /* 1: topics came or went; 0; -ENOMEM */
@@ -205,6 +200,7 @@ static int subscriptions_set(struct client_group *g, const struct json *list)
     struct client_subscription *s, *next;
     int changed = 0;
 
+    g->beats++;
     json_each(d, list) {
         int rc = subscription_put(g, d);
         if (rc < 0)
@@ -212,7 +208,7 @@ static int subscriptions_set(struct client_group *g, const struct json *list)
         changed |= rc;
     }
     HASH_ITER(hh, g->subscriptions, s, next) {
-        if (!subscription_listed(list, s->topic)) {
+        if (s->listed != g->beats) {
             log_info("group %s no longer subscribes topic %s", g->name, s->topic);
             subscription_free(g, s);
             changed = 1;

@@ -33,6 +33,7 @@ struct client_subscription {
     UT_hash_handle hh;               /* by topic */
     char *topic, *type, *expression;
     int64_t version;
+    uint64_t listed;                 /* the group's beat that named it last */
 };
 
 struct client_group {
@@ -44,6 +45,7 @@ struct client_group {
     const char *consume_type, *message_model, *consume_from_where;
     struct client_subscription *subscriptions;   /* hash */
     int64_t fingerprint;             /* of the last heartbeat with one; 0 none */
+    uint64_t beats;                  /* lists of subscriptions taken in so far */
 };
 
 struct clients {

@@ -102,6 +102,11 @@ for my $body ('', '{', '[]', '{"clientID":""}', '{"clientID":"' . 'x' x 300 . '"
     $r = $a->call(34, {}, $body);
     is($r->{code}, 1, 'a bad heartbeat is refused: ' . substr(unpack('H*', $body), 0, 16));
 }
+my $many = join ',', map { qq({"topic":"T$_"}) } 1 .. 90000;
+$r = $a->call(34, {}, qq({"clientID":"many","producerDataSet":[],"consumerDataSet":[{"groupName":"g9","subscriptionDataSet":[$many]}]}));
+is($r->{code}, 0, '90,000 subscriptions are taken in the time of one answer');
+$r = $a->call(34, {}, '{"clientID":"many","producerDataSet":[],"consumerDataSet":[{"groupName":"g9","subscriptionDataSet":[{"topic":"T7"}]}]}');
+is(join(' ', keys %{decode_json($a->call(203, {consumerGroup => 'g9'})->{body})->{subscriptionTable}}), 'T7', '... and all but one given up');
 heartbeat($a, 'client-a', consumers => ['no/slash']);
 is(members($a, 'no/slash'), 1, 'a group with an impossible name is not made');
 
