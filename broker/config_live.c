@@ -279,6 +279,8 @@ static int copy_config(const struct broker_config *from, struct old_config **out
 /* What the file's own syntax would not give back. */
 static int check_text(const struct conf_row *row, struct str value, struct fault *f)
 {
+    if (value.n > CONF_VALUE_MAX)
+        return fault_set(f, RC_INVALID_PARAMETER, EINVAL, "%s: a value has at most %d bytes", row->name, CONF_VALUE_MAX);
     for (size_t i = 0; i < value.n; i++)
         if ((unsigned char)value.p[i] < ' ' || value.p[i] == 127 ||
             (i && value.p[i] == ';' && value.p[i - 1] == ' '))

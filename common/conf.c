@@ -180,6 +180,31 @@ void conf_print(const struct conf_table *t, const void *obj, struct buf *out)
     }
 }
 
+#define LINE_MAX_BYTES 65536
+
+/* Debian's inih is set up by variables, others were when they were built: hence weak. By itself it cuts a line after
+ * 200 bytes, which a list of name servers or directories easily has, and takes a line that begins with blanks for more
+ * of the value before it, which Java's properties do not. */
+extern int ini_max_line __attribute__((weak));
+extern bool ini_use_stack __attribute__((weak)), ini_allow_realloc __attribute__((weak)), ini_allow_multiline __attribute__((weak));
+extern char *ini_start_comment_prefixes __attribute__((weak));
+
+static void set_up_inih(void)
+{
+    static char comments[] = ";#!";
+
+    if (&ini_max_line)
+        ini_max_line = LINE_MAX_BYTES;
+    if (&ini_use_stack && &ini_allow_realloc) {
+        ini_use_stack = false;
+        ini_allow_realloc = true;
+    }
+    if (&ini_allow_multiline)
+        ini_allow_multiline = false;
+    if (&ini_start_comment_prefixes)
+        ini_start_comment_prefixes = comments;
+}
+
 struct reading {
     const struct conf_table *table;
     void *obj;
@@ -195,6 +220,8 @@ static int on_pair(void *user, const char *section, const char *name, const char
     const struct conf_row *row = conf_find(r->table, str_of(name));
 
     (void)section;
+    if (r->rc)              /* the first that was refused is told; the library goes on to the end */
+        return 1;
     if (!value)
         value = "";
     if (!row) {
@@ -212,8 +239,10 @@ int conf_read_file(const struct conf_table *t, void *obj, const char *path,
 {
     struct fault why = {0};
     struct reading r = {t, obj, unknown, arg, &why, 0};
-    int line = ini_parse(path, on_pair, &r);
+    int line;
 
+    set_up_inih();
+    line = ini_parse(path, on_pair, &r);
     if (line == -1)
         return fault_errno(f, errno ? errno : ENOENT, "cannot read %s", path);
     if (line < 0)

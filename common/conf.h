@@ -44,8 +44,10 @@ void conf_get(const struct conf_row *r, const void *obj, struct buf *out);   /* 
 /* "key=value\n" for each row, in table order: what -p prints and code 26 answers. */
 void conf_print(const struct conf_table *t, const void *obj, struct buf *out);
 
-/* Reads a RocketMQ properties file (key=value, # comments) through inih. Keys
- * that no row has go to unknown(arg, key, value) when given, else are ignored,
+#define CONF_VALUE_MAX 60000         /* bytes of a value that a file can hold */
+
+/* Reads a RocketMQ properties file (key=value, # and ! comments, blanks before them) through inih. Not from
+ * two threads at once. Keys that no row has go to unknown(arg, key, value) when given, else are ignored,
  * as Apache ignores them. -errno with the file and line in f. */
 int conf_read_file(const struct conf_table *t, void *obj, const char *path,
                    void (*unknown)(void *arg, struct str key, struct str value), void *arg,

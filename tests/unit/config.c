@@ -99,6 +99,7 @@ static void test_defaults(void)
 
 static void test_files(void)
 {
+    int long_bad = 0;
     static const struct { const char *text, *says; } bad[] = {
         {"listenPort=many\n", "line 1"}, {"\n\nlistenPort=70000\n", "line 3"},
             {"listenPort=-1\n", "listenPort"},
@@ -108,6 +109,7 @@ static void test_files(void)
         {"messageDelayLevel=\n", "messageDelayLevel"}, {"defaultTopicQueueNums=99999999999999999999\n",
                                                         "defaultTopicQueueNums"},
         {"this is no setting\n", "line 1"},
+        {"listenPort=many\nbrokerName=b\n", "line 1: listenPort wants a whole number"},
     };
     struct broker_config c;
     struct fault f;
@@ -119,6 +121,24 @@ static void test_files(void)
     is_int(c.listen_port, 12345, "a number");
     is_int(c.broker_id, 0, "a master has the id 0 whatever is written");
     broker_config_free(&c);
+    is_int(load(&c, "brokerName=broker-a\n  listenPort=12345\n\tregionId = r\n! another comment\n \n", &f), 0,
+           "blanks before a key, as Java's properties allow them: %s", f.text);
+    ok(c.listen_port == 12345 && strcmp(c.broker_name, "broker-a") == 0 && strcmp(c.region_id, "r") == 0, "are no part of the line before");
+    broker_config_free(&c);
+    for (size_t n = 190; n < 60000; n = n < 210 ? n + 1 : n * 3) {
+        char *line = malloc(n + 64), *value = line + sprintf(line, "regionId=");
+        int rc;
+
+        memset(value, 'x', n);
+        strcpy(value + n, "\nlistenPort=12345\n");
+        rc = load(&c, line, &f);
+        value[n] = 0;
+        if (rc || strcmp(c.region_id, value) || c.listen_port != 12345)
+            long_bad++;
+        broker_config_free(&c);
+        free(line);
+    }
+    is_int(long_bad, 0, "a line may be as long as a value: %s", f.text);
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         int rc = load(&c, bad[i].text, &f);
 

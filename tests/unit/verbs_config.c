@@ -2,6 +2,8 @@
  * what it refuses, what becomes of the file, and that it is there again after a restart. */
 #include "tests/unit/verbs_help.h"
 
+static char long_text[CONF_VALUE_MAX + 2];
+
 static int set(const char *key, const char *value) { return broker_config_set(house, &tester, S(key), S(value), &f); }
 
 static void test_config(void)
@@ -41,6 +43,10 @@ static void test_config(void)
             "# ours\nshortPollingTimeMills=4321\n\nother=1\nregionId=x\n", "only its line changes");
     set("regionId", "here");
     set("brokerPermission", "6");
+    memset(long_text, 'x', sizeof(long_text) - 1);
+    is_int(set("regionId", long_text), -EINVAL, "a value that no line could hold: %s", f.text);
+    long_text[CONF_VALUE_MAX] = 0;
+    is_int(set("regionId", long_text), 0, "the longest that one can");
     take_events();
 }
 
@@ -49,7 +55,7 @@ static void test_restart(void)
     house_close();
     house_open(NULL);
     is_int(broker_conf(house)->short_polling_time_mills, 4321, "after a restart a changed key is as it was");
-    is_text(broker_conf(house)->region_id, "here", "and a changed text");
+    is_text(broker_conf(house)->region_id, long_text, "and a changed text, however long");
 }
 
 int main(void)
