@@ -6,10 +6,15 @@
 
 static sigset_t stop_signals(void)
 {
+    struct sigaction hangup;
     sigset_t s;
+
     sigemptyset(&s);
     sigaddset(&s, SIGTERM);
     sigaddset(&s, SIGINT);
+    /* A terminal that goes away stops the program, but not under nohup. */
+    if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN)
+        sigaddset(&s, SIGHUP);
     return s;
 }
 

@@ -2,10 +2,10 @@
 #ifndef COMMON_PROGRAM_H
 #define COMMON_PROGRAM_H
 
-/* Before any thread exists: SIGTERM and SIGINT are blocked, to be waited for below; SIGPIPE is ignored; as many files
- * may be open as the system allows this user. */
+/* Before any thread exists: SIGTERM, SIGINT and SIGHUP (but under nohup) are blocked, to be waited for below; SIGPIPE is
+ * ignored; as many files may be open as the system allows this user. */
 void program_start(void);
-/* Waits for SIGTERM or SIGINT; its number. */
+/* Waits for one of them; its number. */
 int program_wait(void);
 
 #endif

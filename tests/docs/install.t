@@ -45,6 +45,8 @@ for u in "$dir"/root/usr/lib/systemd/system/*.service; do
 	sed -n 's/^ExecStart=\([^ ]*\).*/\1/p' "$u" >"$dir/log"
 	read -r program <"$dir/log" && [ -x "$dir/root$program" ] && ! grep -q @ "$u"
 	is $? "$(basename "$u") starts what was installed"
+	! grep -q ExecStartPre "$u"		# mkdir fails on the stale mount of a killed broker, which then would never start again
+	is $? '... and needs nothing before it'
 done
 if command -v man >/dev/null; then
 	for page in "$dir"/root/usr/share/man/man8/*.8; do

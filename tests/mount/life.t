@@ -40,6 +40,11 @@ chdir '/';
 is(scalar(mounts($mq)), 0, '... and it is unmounted');
 $m->again;
 
+# ---- its terminal goes away ----
+is(Running::finish(delete $m->{pid}, 'HUP'), 0, 'SIGHUP is a clean stop');
+is(scalar(mounts($mq)), 0, '... unmounted');
+$m->again;
+
 # ---- unmounted from outside ----
 SKIP: {
     skip 'umount needs root', 3 if $>;

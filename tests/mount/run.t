@@ -25,11 +25,13 @@ sub run_it {
     my $pid = fork // die "fork: $!";
     if (!$pid) {
         setpgrp;
-        %ENV = (%ENV, VAR => $dir, %env);
+        my $relative = delete $env{RELATIVE};
+        %ENV = (%ENV, VAR => $relative ? '.' : $dir, %env);
+        chdir $dir if $relative;
         open STDIN,  '<', '/dev/null';
         open STDOUT, '>', $out;
         open STDERR, '>&', \*STDOUT;
-        exec Mqfs::root() . '/tools/run', $mnt or POSIX::_exit(127);
+        exec Mqfs::root() . '/tools/run', $relative ? 'mq' : $mnt or POSIX::_exit(127);
     }
     eval { await('tools/run', 120, sub { (slurp($out) // '') =~ /Ctrl-C stops/ or waitpid($pid, POSIX::WNOHANG()) == $pid and die "it ended\n" }) }
         or diag(slurp($out), slurp("$dir/broker.log") // '');
@@ -54,8 +56,9 @@ is($?, 0, 'cleanly');
 ok(!mounted(), 'unmounted');
 ok(!-e "$dir/store/abort", 'the store was closed');
 
-$pid = run_it("$dir/out2");
-is(slurp("$mnt/groups/g1/bindings/TopicA"), "*\n", 'a second start finds everything');
+$pid = run_it("$dir/out2", RELATIVE => 1);
+is(slurp("$mnt/groups/g1/bindings/TopicA"), "*\n", 'a second start finds everything, by paths from where it is called');
+like(slurp("$dir/out2"), qr{Five things to try.*ls \Q$mnt\E\n}s, 'and prints five things to try again');
 kill TERM => $pid;
 waitpid $pid, 0;
 is($?, 0, 'SIGTERM is a clean stop');
@@ -69,9 +72,25 @@ kill TERM => $pid;
 waitpid $pid, 0;
 is($?, 0, 'and stops cleanly');
 
+# a broker that cannot start: it says why and ends
+{
+    my $conf = slurp("$dir/broker.conf");
+    spew("$dir/broker.conf", $conf =~ s/listenPort=.*/listenPort=many/r);
+    my ($status, $said) = sh('VAR=$1 tools/run $2', $dir, $mnt);
+    isnt($status, 0, 'a broker that cannot start ends it');
+    like($said, qr/listenPort wants a whole number/, 'with the reason');
+    unlike($said, qr/The broker runs/, 'and no word of success');
+    spew("$dir/broker.conf", $conf);
+}
+
 # who may not install packages is told what to type
 my ($status, $said) = sh('setpriv --reuid=65534 --regid=65534 --clear-groups sh -c \'command() { [ "$2" != sudo ] && type "$2"; }
     . tools/packages.sh; install_needs sh:dash /no/such/header.h:libsomething-dev no-such-command:somepackage\'');
 is($status, 1, 'packages are missing and this user may not install them: it ends');
-like($said, qr/apt-get install -y --no-install-recommends libsomething-dev somepackage/, 'with the exact command to type');
+like($said, qr/^  su -c 'apt-get update && apt-get install -y --no-install-recommends libsomething-dev somepackage'$/m,
+    'with the exact command to type');
+# every need is there once its package is: else each start would install it again
+($status, $said) = sh('. tools/packages.sh; for need in $build_needs $test_needs; do
+        dpkg -s "${need#*:}" >/dev/null 2>&1 && ! have "${need%%:*}" && echo "${need#*:} has no ${need%%:*}"; done');
+is($said, '', 'what a package is installed for is in it');
 done_testing();
