@@ -42,14 +42,16 @@ sub start_apache {
 }
 
 sub start_mqfs {
-    my $m = Mqfs->start({mount => 0}, mappedFileSizeCommitLog => 16777216, mappedFileSizeConsumeQueue => 6000000, @_);
+    my %conf = @_;
+    my $m = Mqfs->start({mount => delete $conf{MOUNT} // 0}, mappedFileSizeCommitLog => 16777216,
+        mappedFileSizeConsumeQueue => 6000000, %conf);
     await('a registered broker', 60, sub { registered($m->{ns}, $m->{port}) });
     return {ns => "127.0.0.1:$m->{ns}", addr => "127.0.0.1:$m->{port}", dir => $m->{dir}, log => $m->{log},
-        pid => $m->{pid}};
+        mnt => $m->{mnt}, pid => $m->{pid}};
 }
 
 # start_peer KEY => VALUE...: name server and broker with these lines in
-# broker.conf. Returns ns, addr, dir and log.
+# broker.conf; with MOUNT => 1 also mqfs's tree. Returns ns, addr, dir, log and mnt.
 sub start_peer {
     my %start = (apache => \&start_apache, mqfs => \&start_mqfs);
     -d "$CLIENTS/classes-5.5.0" or BAIL_OUT('run tests/clients/setup first');

@@ -114,7 +114,24 @@ for my $i (1 .. 400) {
     my $ok = eval { $w->raw($w->frame($code, \%ext, join '', map { chr rand 256 } 1 .. rand 40)); 1 };
     ok($ok, "request $i") or last if !$ok;
 }
+is(eval { $w->call(30, {topic => 'TopicA', queueId => 0})->{code} }, 0, 'all of them were read');
 is(alive(), 3, 'after random requests the queue is as it was') or diag(slurp($m->{log}));
 ok(!$m->ended, 'and the broker lives');
 ok($m->stop, 'a clean stop');
+
+# ---- limits, by their keys ----
+my $s = Mqfs->start({mount => 0}, serverMaxConnections => 4, serverMaxFrameBytes => 5000, serverChannelMaxIdleTimeSeconds => 3);
+sub answered { my $r = eval { (shift)->call(30, {topic => 'SELF_TEST_TOPIC', queueId => 0}) }; return $r ? $r->{code} : 'none' }
+my @all;
+for (1 .. 4) {      # those that asked whether it is up may not have left yet
+    await('room', 5, sub { my $one = wire($s->{port}); answered($one) eq '0' && push @all, $one });
+}
+is(join(' ', map { answered($_) } @all), '0 0 0 0', 'serverMaxConnections=4: four connections are served');
+ok(closed(wire($s->{port} - 2)), '... a fifth is closed, on the fast port too');
+close $all[3]{s};
+ok(await('its end', 5, sub { answered(wire($s->{port})) eq '0' }), '... and served when one has left');
+$all[0]->raw(pack('NN', 5000, 4990) . 'x' x 4992);
+ok(closed($all[0]), 'serverMaxFrameBytes=5000: a longer frame ends its connection');
+ok(eval { !defined $all[1]->receive(15) }, 'serverChannelMaxIdleTimeSeconds=3: a silent connection is closed');
+ok($s->stop, 'a clean stop');
 done_testing();

@@ -13,7 +13,8 @@ my ($port2) = free_ports(1);
 my $ns2 = start_namesrv($port2);
 
 my ($ns1) = free_ports(1);
-my $m = Mqfs->start({mount => 0, namesrv => 0}, namesrvAddr => "127.0.0.1:1;127.0.0.1:$ns1;127.0.0.1:$port2");
+my $m = Mqfs->start({mount => 0, namesrv => 0, args => ['-n', "127.0.0.1:1;127.0.0.1:$ns1;127.0.0.1:$port2"]},
+    namesrvAddr => '127.0.0.1:2');      # -n comes before it
 await('a registration', 20, sub { route($port2, 'SELF_TEST_TOPIC') });
 pass('a broker registers with the living one of three name servers');
 like(route($port2, 'SELF_TEST_TOPIC'), qr/"127\.0\.0\.1:$m->{port}"/, 'its address is in the routes');
