@@ -4,7 +4,9 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <linux/magic.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 
 #include "common/codes.h"
@@ -34,6 +36,13 @@ int dir_sync_of(const char *path)
     if (!str_copy(dir, sizeof(dir), str_n(path, (size_t)(slash - path))))
         return -ENAMETOOLONG;
     return dir_sync(dir);
+}
+
+bool fs_syncs_as_one(int fd)
+{
+    struct statfs s;
+
+    return fstatfs(fd, &s) == 0 && s.f_type != FUSE_SUPER_MAGIC;
 }
 
 static int make_dirs(const char *dir, bool durable)
@@ -95,6 +104,19 @@ static int write_synced(const char *path, struct str data)
     return rc;
 }
 
+/* The old file becomes .bak by a second name, so that PATH exists at every moment; where the file system has no second
+ * names it is renamed, as Apache does it, so that one of the two exists. */
+static int keep_old(const char *path, const char *bak)
+{
+    if (unlink(bak) < 0 && errno != ENOENT)
+        return -errno;
+    if (link(path, bak) == 0 || errno == ENOENT)
+        return 0;
+    if (errno != EPERM && errno != EOPNOTSUPP && errno != ENOSYS && errno != EMLINK)
+        return -errno;
+    return rename(path, bak) < 0 ? -errno : 0;
+}
+
 int file_replace(const char *path, struct str data)
 {
     char tmp[4096], bak[4096];
@@ -106,15 +128,14 @@ int file_replace(const char *path, struct str data)
         return -ENAMETOOLONG;
     first = access(path, F_OK) < 0 && errno == ENOENT;
     rc = write_synced(tmp, data);
-    /* The old file becomes .bak by a second name, so that PATH exists at every moment. */
-    if (!rc && !first && unlink(bak) < 0 && errno != ENOENT)
-        rc = -errno;
-    if (!rc && !first && link(path, bak) < 0 && errno != ENOENT)
-        rc = -errno;
+    if (!rc && !first)
+        rc = keep_old(path, bak);
     if (!rc && rename(tmp, path) < 0)
         rc = -errno;
     if (rc) {
         unlink(tmp);
+        if (!first && access(path, F_OK) < 0 && rename(bak, path) < 0)
+            log_error("%s is %s now: %s", path, bak, strerror(errno));
         return rc;
     }
     rc = dir_sync_of(path);

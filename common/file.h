@@ -13,11 +13,14 @@ int dir_make_durable(const char *dir);
 int dir_sync(const char *dir);
 /* fsync of the directory that holds PATH. */
 int dir_sync_of(const char *path);
+/* Whether syncfs puts all of the file system on disk: FUSE does not pass it on. */
+bool fs_syncs_as_one(int fd);
 
 /* Writes data to PATH: new file, fsync, old one kept as PATH.bak (Apache's
  * ConfigManager keeps the same copy), rename, fsync of the directory. PATH
- * itself is never missing in between. The first PATH gets a .bak of the same
- * content. 0 or -errno, and then PATH is unchanged. */
+ * itself is never missing in between, but on file systems without hard links,
+ * where PATH.bak stands for it. The first PATH gets a .bak of the same content.
+ * 0 or -errno, and then PATH is unchanged. */
 int file_replace(const char *path, struct str data);
 
 /* Reads all of PATH, at most LIMIT bytes (-EFBIG past it). The bytes are followed
