@@ -74,6 +74,19 @@ static int clear_tail(struct commit_log *l, struct mapped_file *m, int64_t end)
     return mapped_file_zero_from(m, l->dir, end - m->base);
 }
 
+/* Apache's files, and those of an archive, are full of holes: without room for them an append would meet a page that
+ * cannot be had, where it should be told that the disk is full. */
+static void reserve_tail(struct commit_log *l, int64_t end)
+{
+    int rc = mapped_file_reserve(l->tail, l->dir, end - l->tail->base, l->tail->base + l->file_size - end);
+
+    if (!rc)
+        return;
+    log_warn("commit log file %s/%020" PRId64 " has no disk space behind %" PRId64 " yet: %s",
+             mapped_file_dir(l->tail, l->dir), l->tail->base, end - l->tail->base, strerror(-rc));
+    commit_log_trim(l, l->tail->base, end);      /* half of it is of no use here, and elsewhere it may be */
+}
+
 int commit_log_set_end(struct commit_log *l, int64_t end, int64_t last_time, struct fault *f)
 {
     int64_t first, last;
@@ -87,12 +100,13 @@ int commit_log_set_end(struct commit_log *l, int64_t end, int64_t last_time, str
     rc = 0;
     if (l->tail) {
         mapped_file_unref(l->tail);          /* the list's reference is enough: the last file is never taken from it */
-        rc = clear_tail(l, l->tail, end);
+        if (!(rc = mapped_file_to_write(l->tail, l->dir)))
+            rc = clear_tail(l, l->tail, end);
     }
-    if (!rc && l->tail && l->files.was_cut)
-        rc = mapped_file_reserve(l->tail, l->dir, 0, l->file_size);
     if (rc)
         return fault_errno(f, -rc, "clear the commit log behind %" PRId64, end);
+    if (l->tail)
+        reserve_tail(l, end);
     /* Files made ahead and never used, or behind a broken record; those must not come back with a power loss. */
     n = file_list_count(&l->files);
     rc = file_list_cut(&l->files, l->dir, l->tail ? l->tail->base + 1 : end);
@@ -480,6 +494,31 @@ int64_t commit_log_time_at(struct commit_log *l, int64_t offset, int64_t size)
     return rc ? rc : t.time < 0 ? -ENOENT : t.time;
 }
 
+static bool is_in(const char *dir, const struct mapped_file *m)
+{
+    char path[4096];
+
+    return mapped_file_path(dir, m->base, path, sizeof path) || access(path, F_OK) == 0 || errno != ENOENT;
+}
+
+/* Whether the file has no name any more (nor was moved to another of the directories), and the list still has it: then it
+ * was not retention who took it. */
+static bool was_removed(struct commit_log *l, const struct mapped_file *m)
+{
+    struct mapped_file *again;
+    bool listed;
+
+    if (is_in(mapped_file_dir(m, l->dir), m))
+        return false;
+    for (int i = 0; i < l->dirs.n; i++)
+        if (is_in(l->dirs.home[i].dir, m))
+            return false;
+    listed = file_list_find(&l->files, l->dir, m->base, &again) == 0;
+    if (listed)
+        mapped_file_unref(again);
+    return listed;
+}
+
 int commit_log_sync(struct commit_log *l, int64_t from, int64_t to)
 {
     while (from < to) {
@@ -494,6 +533,8 @@ int commit_log_sync(struct commit_log *l, int64_t from, int64_t to)
             return rc;
         end = m->base + m->size;
         rc = mapped_file_sync(m, from - m->base, (to < end ? to : end) - m->base);
+        if (!rc && was_removed(l, m))        /* its messages would be gone with the next start */
+            rc = -ESTALE;
         mapped_file_unref(m);
         if (rc)
             return rc;

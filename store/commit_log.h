@@ -75,7 +75,7 @@ int64_t commit_log_time_at(struct commit_log *l, int64_t offset, int64_t size);
 /* For a log that is synced after each few messages: has the thread make the pages behind `end` ready (see
  * mapped_file_ready) before appends come to them. Does not wait. */
 void commit_log_make_ready(struct commit_log *l, int64_t end);
-/* Puts [from, to) on disk. 0 or -errno. Any thread. */
+/* Puts [from, to) on disk. 0 or -errno (-ESTALE: somebody removed a file of it). Any thread. */
 int commit_log_sync(struct commit_log *l, int64_t from, int64_t to);
 
 #endif

@@ -116,9 +116,12 @@ static int map_tail(const struct queue_env *env, struct store_queue *q, int64_t 
         struct mapped_file *m;
         if ((rc = queue_file(env, q, dir, at, &m)))
             return fault_errno(f, -rc, "map a file of consume queue %s", dir);
-        if (at == from)
+        rc = mapped_file_to_write(m, dir);
+        if (!rc && at == from)
             q->tail = m;
         mapped_file_unref(m);            /* it stays mapped: that is taken away under the append lock only */
+        if (rc)
+            return fault_errno(f, -rc, "write to a file of consume queue %s", dir);
     }
     return 0;
 }
@@ -130,7 +133,7 @@ int queue_room(const struct queue_env *env, struct store_queue *q, int n, struct
 
     if (end > q->reserved || (q->ext && queue_lacks(q, n, &g)))
         return 1;
-    if (q->tail && at >= q->tail->base && end - q->tail->base <= q->tail->size)
+    if (q->tail && q->tail->writable && at >= q->tail->base && end - q->tail->base <= q->tail->size)
         return 0;
     return map_tail(env, q, at, end, f);
 }
@@ -152,21 +155,31 @@ int queue_make_room(const struct queue_env *env, struct store_queue *q, int n, s
 
 /* ---- units ---- */
 
+/* The file of a queue offset becomes the tail, unless it is one before it. 0 or -errno. */
+static int find_tail(const struct queue_env *env, struct store_queue *q, int64_t at, struct mapped_file **out)
+{
+    char dir[4096];
+    int rc = queue_dir(env, q, dir, sizeof dir);
+
+    if (rc || (rc = queue_file(env, q, dir, at, out)))
+        return rc;
+    rc = mapped_file_to_write(*out, dir);
+    mapped_file_unref(*out);
+    if (!rc && (!q->tail || at >= q->tail->base))
+        q->tail = *out;
+    return rc;
+}
+
 /* Where the unit at a queue offset stands in a file that queue_room made. 0 or -errno. */
 static int unit_place(const struct queue_env *env, struct store_queue *q, int64_t offset, char **out)
 {
     int64_t at = offset * UNIT_SIZE;
     struct mapped_file *m = q->tail;
+    int rc;
 
-    if (!m || at < m->base || at - m->base >= m->size) {
-        char dir[4096];
-        int rc = queue_dir(env, q, dir, sizeof dir);
-        if (rc || (rc = queue_file(env, q, dir, at, &m)))
+    if (!m || !m->writable || at < m->base || at - m->base >= m->size)
+        if ((rc = find_tail(env, q, at, &m)))
             return rc;
-        mapped_file_unref(m);
-        if (!q->tail || at >= q->tail->base)
-            q->tail = m;
-    }
     *out = m->map + (at - m->base);
     return 0;
 }

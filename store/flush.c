@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/file.h"
 #include "common/log.h"
 #include "common/thread.h"
 #include "store/store_impl.h"
@@ -127,7 +128,7 @@ int flush_log(struct store *s)
     if (s->conf.sync_flush && to > from)
         commit_log_make_ready(&s->log, to);
     if (rc)
-        writes_failed(s, rc, "sync the commit log");
+        writes_failed(s, rc, rc == -ESTALE ? "a commit log file was removed under the broker" : "sync the commit log");
     return rc;
 }
 
@@ -254,26 +255,16 @@ static int sync_each(struct store *s, struct store_queue *q, bool thorough)
     return rc;
 }
 
-static int sync_file_system(const char *dir)
-{
-    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc;
-
-    if (fd < 0)
-        return -errno;
-    rc = syncfs(fd) < 0 ? -errno : 0;
-    close(fd);
-    return rc;
-}
-
-/* Thousands of files, each with a wait of its own for the disk, take longer than the file system as a whole. */
-static int sync_together(struct store *s, struct store_queue *q, struct queue_work *work)
+/* Thousands of files, each with a wait of its own for the disk, take longer than the file system as a whole, which the
+ * descriptor is of. */
+static int sync_together(struct store *s, struct store_queue *q, struct queue_work *work, int fd)
 {
     int rc;
     size_t i = 0;
 
     for (struct store_queue *p = q; p; p = p->dirty_next)
         work[i++] = work_of(s, p);
-    rc = sync_file_system(s->queue_dir);
+    rc = syncfs(fd) < 0 ? -errno : 0;
     for (i = 0; q; i++)
         q = done_with(s, q, &work[i], !rc);
     return rc;
@@ -284,16 +275,23 @@ static int sync_dirty(struct store *s, struct store_queue *q, bool thorough)
 {
     struct queue_work *work = NULL;
     size_t n = 0;
-    int rc;
+    int rc, fd = -1;
 
     for (const struct store_queue *p = q; p; p = p->dirty_next)
         n++;
     if (thorough && n > TOGETHER)
+        fd = open(s->queue_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0 && fs_syncs_as_one(fd))
         work = malloc(n * sizeof *work);
-    rc = work ? sync_together(s, q, work) : sync_each(s, q, thorough);
+    rc = work ? sync_together(s, q, work, fd) : sync_each(s, q, thorough);
     free(work);
+    if (fd >= 0)
+        close(fd);
     return rc;
 }
+
+/* Without a descriptor nothing was even begun, so nothing was lost. */
+static bool could_not_try(int rc) { return rc == -EMFILE || rc == -ENFILE; }
 
 int flush_queues(struct store *s, bool thorough)
 {
@@ -308,7 +306,10 @@ int flush_queues(struct store *s, bool thorough)
     time = atomic_load(&s->log.last_time);
     pthread_mutex_unlock(&s->append_lock);
     if ((rc = sync_dirty(s, q, thorough))) {
-        writes_failed(s, rc, "sync a consume queue");
+        if (could_not_try(rc))
+            log_warn("consume queues are not synced: %s: tried again with the next flush", strerror(-rc));
+        else
+            writes_failed(s, rc, "sync a consume queue");
         return rc;
     }
     /* The checkpoint may name a place only when the log before it is on disk too. */

@@ -38,7 +38,8 @@ void flush_free(struct store *s);
 /* Syncs the log up to its present end. 0 or -errno; a failure turns writes off for good. Any thread. */
 int flush_log(struct store *s);
 /* Syncs the queues with enough dirty pages, or all when thorough, which also moves the checkpoint's
- * queue fields. 0 or -errno. The queue thread, or none running. */
+ * queue fields. 0 or -errno; a failure turns writes off for good, but a lack of descriptors, with which the next call tries
+ * again. The queue thread, or none running. */
 int flush_queues(struct store *s, bool thorough);
 
 #endif

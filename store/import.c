@@ -144,7 +144,8 @@ static int sync_all(struct job *j)
 
     if (fd < 0)
         return fault_errno(j->f, errno, "open %s", j->dir);
-    rc = syncfs(fd) < 0 ? fault_errno(j->f, errno, "sync %s", j->dir) : 0;
+    if ((rc = snapshot_sync(fd)))
+        fault_errno(j->f, -rc, "sync %s", j->dir);
     close(fd);
     return rc;
 }

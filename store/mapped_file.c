@@ -72,15 +72,26 @@ static int open_at(const struct mapped_file *m, const char *dir, int flags)
     return fd < 0 ? -errno : fd;
 }
 
-static int map_fd(struct mapped_file *m, int fd)
+/* Over `at`, when it is not NULL: in place of what is mapped there, at once for whoever reads it. */
+static int map_at(struct mapped_file *m, int fd, char *at, bool writable)
 {
-    void *p = mmap(NULL, (size_t)m->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    void *p = mmap(at, (size_t)m->size, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED | (at ? MAP_FIXED : 0), fd, 0);
 
     if (p == MAP_FAILED)
         return -errno;
     if (m->home && !m->home->read_ahead)
         madvise(p, (size_t)m->size, MADV_RANDOM);
     m->map = p;
+    m->writable = writable;
+    return 0;
+}
+
+static int map_fd(struct mapped_file *m, int fd, bool writable)
+{
+    int rc = map_at(m, fd, NULL, writable);
+
+    if (rc)
+        return rc;
     if (m->home && m->home->maps)
         atomic_fetch_add_explicit(m->home->maps, 1, memory_order_relaxed);
     return 0;
@@ -90,7 +101,10 @@ int mapped_file_map(struct mapped_file *m, const char *dir, struct fault *f)
 {
     struct stat st;
     int fd = open_at(m, dir, O_RDWR), rc;
+    bool writable = fd != -EROFS;
 
+    if (!writable)                   /* a disk that failed, and was made read-only: what is there can be read all the same */
+        fd = open_at(m, dir, O_RDONLY);
     dir = mapped_file_dir(m, dir);
     if (fd < 0)
         return fault_errno(f, -fd, "open %s/%020" PRId64, dir, m->base);
@@ -99,8 +113,22 @@ int mapped_file_map(struct mapped_file *m, const char *dir, struct fault *f)
     else if (st.st_size != m->size)
         rc = fault_errno(f, EIO, "%s/%020" PRId64 " has %" PRId64 " bytes, not the configured %" PRId64,
                          dir, m->base, (int64_t)st.st_size, m->size);
-    else if ((rc = map_fd(m, fd)))
+    else if ((rc = map_fd(m, fd, writable)))
         rc = fault_errno(f, -rc, "map %s/%020" PRId64, dir, m->base);
+    close(fd);
+    return rc;
+}
+
+int mapped_file_to_write(struct mapped_file *m, const char *dir)
+{
+    struct stat st;
+    int fd, rc;
+
+    if (m->writable)
+        return 0;
+    if ((fd = open_at(m, dir, O_RDWR)) < 0)
+        return fd;
+    rc = fstat(fd, &st) < 0 ? -errno : st.st_size != m->size ? -EIO : map_at(m, fd, m->map, true);
     close(fd);
     return rc;
 }
@@ -167,7 +195,7 @@ int mapped_file_create(struct mapped_file *m, const char *dir, int64_t reserve, 
     if (ftruncate(fd, m->size) < 0)
         rc = -errno;
     else if (!(rc = file_reserve(fd, 0, reserve)))
-        rc = map_fd(m, fd);
+        rc = map_fd(m, fd, true);
     close(fd);
     if (!rc)
         return 0;

@@ -26,6 +26,7 @@ struct mapped_file {
     const struct file_home *home;    /* NULL: none */
     char *map;               /* NULL until mapped_file_map; changed under the list's lock, constant while somebody
                               * but the list holds a reference */
+    bool writable;           /* map may be written to; the writer's, once it is mapped */
 };
 
 /* The directory: its home's, or else this one. */
@@ -42,8 +43,12 @@ struct mapped_file *mapped_file_new(int64_t base, int64_t size, const struct fil
 struct mapped_file *mapped_file_ref(struct mapped_file *m);
 void mapped_file_unref(struct mapped_file *m);       /* NULL is allowed */
 
-/* Maps an existing file of exactly m->size bytes. 0, or -errno with f filled (-EIO: another length). No descriptor stays open. */
+/* Maps an existing file of exactly m->size bytes; where the file system is read-only, for reading only. 0, or -errno with
+ * f filled (-EIO: another length). No descriptor stays open. */
 int mapped_file_map(struct mapped_file *m, const char *dir, struct fault *f);
+/* Who writes to the mapping asks first: makes it writable where it is, readers notice nothing. 0, or -errno (-EROFS: the
+ * file system is still read-only). One thread at a time. */
+int mapped_file_to_write(struct mapped_file *m, const char *dir);
 /* Takes the mapping away; nobody may be using it. */
 void mapped_file_unmap(struct mapped_file *m);
 /* Makes the file with its full length, of which the first `reserve` bytes have disk space (so that a full

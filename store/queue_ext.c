@@ -312,12 +312,15 @@ void queue_ext_grown(struct queue_ext *x, const struct file_growth *growth)
 static char *place(const struct queue_env *env, struct store_queue *q, int64_t at)
 {
     struct queue_ext *x = q->ext;
+    char dir[4096];
 
     if (!x->tail || at < x->tail->base || at - x->tail->base >= x->tail->size) {
         if (ext_file(env, q, at, &x->tail))
             return NULL;
         mapped_file_unref(x->tail);      /* the list keeps it: the last file is never taken away */
     }
+    if (!x->tail->writable && (queue_ext_dir(env, q, dir, sizeof dir) || mapped_file_to_write(x->tail, dir)))
+        return NULL;
     return x->tail->map + (at - x->tail->base);
 }
 

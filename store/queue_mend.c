@@ -34,6 +34,8 @@ int reader_open(struct unit_reader *r, int64_t base)
     if (rc || (rc = mapped_file_path(r->dir, base, path, sizeof path)))
         return rc;
     r->fd = open(path, O_RDWR | O_CLOEXEC);
+    if (r->fd < 0 && errno == EROFS)     /* then nothing is mended */
+        r->fd = open(path, O_RDONLY | O_CLOEXEC);
     r->base = base;
     return r->fd < 0 ? -errno : 0;
 }
@@ -69,7 +71,7 @@ static int write_unit(struct unit_reader *r, int64_t offset, const struct store_
     unit_put(raw, e);
     r->dirty = true;
     n = pwrite(r->fd, raw, sizeof raw, at - r->base);
-    return n == (ssize_t)sizeof raw ? 0 : n < 0 ? -errno : -EIO;
+    return n == (ssize_t)sizeof raw ? 0 : n >= 0 ? -EIO : errno == EBADF ? -EROFS : -errno;
 }
 
 struct mend {

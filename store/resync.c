@@ -66,16 +66,21 @@ static int fill(struct resync *r, int64_t next)
     return 0;
 }
 
-/* The file's rest holds no record; does the log go on in the next file? 1, 0 or -errno. */
+/* The file's rest holds no record; does the log go on in the next file? Perhaps not with its first byte: files behind the
+ * log's end are deleted, so damage in two places must not take what lies between for the end. 1, 0 or -errno. */
 static int next_file_goes_on(struct resync *r)
 {
     struct commit_log *l = &r->s->log;
-    int rc = file_list_find(&l->files, l->dir, r->file->base + r->file->size, &r->next_file);
+    int64_t base = r->file->base + r->file->size, end;
+    int rc = file_list_find(&l->files, l->dir, base, &r->next_file);
     struct message m;
 
     if (rc)
         return rc == -ENOENT ? 0 : rc;
-    return whole_record(r->next_file, r->next_file->base, r->not_before, &m);
+    if (whole_record(r->next_file, base, r->not_before, &m))
+        return 1;
+    end = base + mapped_file_data_end(r->next_file, l->dir);
+    return end > base && record_after(r->next_file, base, end, r->not_before) >= 0;
 }
 
 static int look(void *arg)
@@ -88,7 +93,7 @@ static int look(void *arg)
 
     next = end > r->at ? record_after(file, r->at, end, r->not_before) : -1;
     if (next >= 0) {
-        if ((rc = fill(r, next)))
+        if ((rc = mapped_file_to_write(file, dir)) || (rc = fill(r, next)))
             return rc == -EINVAL ? 0 : rc;
         log_error("commit log %s/%020" PRId64 ": %" PRId64 " bytes at %" PRId64
                   " are damaged: their messages are lost, the log goes on behind them",
@@ -98,7 +103,7 @@ static int look(void *arg)
     }
     if (file_end - r->at < RECORD_BLANK_MIN)
         return 0;
-    if ((rc = next_file_goes_on(r)) <= 0)
+    if ((rc = next_file_goes_on(r)) <= 0 || (rc = mapped_file_to_write(file, dir)))
         return rc;
     log_error("commit log %s/%020" PRId64 ": from %" PRId64
               " on it is damaged: those messages are lost, the log goes on in the next file",

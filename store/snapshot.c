@@ -182,6 +182,13 @@ static int sync_log(struct snap_job *j)
     return rc;
 }
 
+int snapshot_sync(int dir)
+{
+    if (fs_syncs_as_one(dir))
+        return syncfs(dir) < 0 ? -errno : 0;
+    return sync_tree(dir, ".", false, 0);
+}
+
 /* A few files one by one, so that nobody waits for what else is being written to the file system; many at once. */
 static int put_on_disk(struct snap_job *j)
 {
@@ -189,7 +196,7 @@ static int put_on_disk(struct snap_job *j)
 
     if (rc)
         return rc;
-    if (j->at.copied <= SYNC_EACH_MAX)
+    if (j->at.copied <= SYNC_EACH_MAX || !fs_syncs_as_one(j->to))
         return sync_tree(j->to, ".", true, 0);
     return syncfs(j->to) < 0 ? -errno : 0;
 }

@@ -37,6 +37,8 @@ struct snapshot_point {
  * SNAPSHOT_COPY_MAX. 0, or -errno with f (-EEXIST). Any thread that may wait for a disk; one at a time for a parent. */
 int store_snapshot(struct store *s, const char *dir, int64_t copy_max, struct snapshot_point *out, struct fault *f);
 
+/* Puts a directory with all that is in it on disk. 0 or -errno. */
+int snapshot_sync(int dir);
 /* Removes a directory with all that is in it. 0 or the first -errno; -ENOENT. */
 int snapshot_remove(const char *dir);
 /* Removes what a crash left of snapshots being made or removed below parent. */

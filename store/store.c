@@ -25,6 +25,9 @@ static void or_default(int32_t *v, int32_t def)
         *v = def;
 }
 
+/* Pages that must have changed: below 0 none must. */
+static void pages_or_default(int32_t *v, int32_t def) { *v = *v < 0 ? 0 : *v ? *v : def; }
+
 static char *path_of(const char *root, const char *name)
 {
     char *p = NULL;
@@ -47,14 +50,14 @@ static int take_conf(struct store *s, const struct store_conf *conf, struct faul
         c->queue_ext_file_size = 48 << 20;
     or_default(&c->max_message_size, 4 * 1024 * 1024);
     or_default(&c->flush_interval_ms, 500);
-    or_default(&c->flush_least_pages, 4);
+    pages_or_default(&c->flush_least_pages, 4);
     if (c->sync_flush) {
         c->flush_interval_ms = SYNC_FLUSH_MS;
         c->flush_least_pages = 0;
     }
     or_default(&c->flush_thorough_ms, 10000);
     or_default(&c->flush_queue_interval_ms, 1000);
-    or_default(&c->flush_queue_least_pages, 2);
+    pages_or_default(&c->flush_queue_least_pages, 2);
     or_default(&c->flush_queue_thorough_ms, 60000);
     or_default(&c->index_slots, 5000000);
     or_default(&c->index_entries, 20000000);

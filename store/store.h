@@ -35,7 +35,7 @@ struct store_retention {
     int32_t delete_commit_log_files_interval, delete_consume_queue_files_interval;   /* ms between two files */
 };
 
-/* Numbers that are 0 mean Apache's default. */
+/* Numbers that are 0 mean Apache's default; least pages below 0: whatever changed is flushed. */
 struct store_conf {
     const char *root;                    /* storePathRootDir */
     const char *commit_log;              /* storePathCommitLog, one or several separated by ','; NULL or "": root/commitlog */

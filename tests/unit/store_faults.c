@@ -1,10 +1,11 @@
-/* Disks that fail: no room, no fallocate, a sync that fails or hangs. The calls are
- * replaced by this program's own, which do what the test says. Rows: R-STORE-26. */
+/* Disks that fail: no room, no fallocate, read-only, a sync that fails or hangs; no descriptors. The calls are
+ * replaced by this program's own, which do what the test says. Rows: R-STORE-26, R-STORE-28. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -16,6 +17,8 @@
 #include "tests/unit/tap.h"
 
 static _Atomic int sync_error, sync_calls, reserve_error;
+static _Atomic int open_error;                               /* of every open */
+static _Atomic bool read_only;                               /* the disk: opens to write fail */
 static _Atomic bool index_sync_fails;                        /* those of the thread that writes the index */
 static pthread_mutex_t hang = PTHREAD_MUTEX_INITIALIZER;     /* who holds it makes syncs hang */
 static pthread_mutex_t slow = PTHREAD_MUTEX_INITIALIZER;     /* and reservations of threads that are to wait for it */
@@ -24,11 +27,13 @@ static _Atomic int slow_calls;
 
 static int (*real_msync)(void *, size_t, int);
 static int (*real_fallocate)(int, int, off_t, off_t);
+static int (*real_open)(const char *, int, ...);
 
 __attribute__((constructor)) static void find_real(void)
 {
     real_msync = (int (*)(void *, size_t, int))dlsym(RTLD_NEXT, "msync");
     real_fallocate = (int (*)(int, int, off_t, off_t))dlsym(RTLD_NEXT, "fallocate64");
+    real_open = (int (*)(const char *, int, ...))dlsym(RTLD_NEXT, "open64");
 }
 
 static bool is_indexer(void)
@@ -67,6 +72,22 @@ int fallocate(int fd, int mode, off_t at, off_t n)
         return -1;
     }
     return real_fallocate(fd, mode, at, n);
+}
+
+int open(const char *path, int flags, ...)
+{
+    bool writes = (flags & O_ACCMODE) != O_RDONLY || flags & O_CREAT;
+    mode_t mode;
+    va_list ap;
+
+    va_start(ap, flags);
+    mode = flags & O_CREAT ? va_arg(ap, mode_t) : 0;
+    va_end(ap);
+    if (open_error || (read_only && writes)) {
+        errno = open_error ? open_error : EROFS;
+        return -1;
+    }
+    return real_open(path, flags, mode);
 }
 
 struct told {
@@ -381,6 +402,129 @@ static void test_index_sync_fails(void)
     is_int(vouched_for(true), 19 - 1, "and for none behind one that could not be synced");
 }
 
+/* A disk that failed and was made read-only under a running store: what nobody had asked for since the start can be read
+ * all the same. */
+static void test_read_only(void)
+{
+    struct store_conf conf = test_conf();
+    struct store *s = test_open(&conf);
+    struct store_queue *q = store_queue(s, str_of("TopicA"), 0);
+    struct store_put put = {0};
+    struct store_stats st;
+    int64_t bad;
+    int rc = 1;
+
+    for (int i = 0; i < 550; i++)
+        test_append(s, q, i, &put);
+    test_close(s);
+    s = test_open(&conf);
+    q = store_queue(s, str_of("TopicA"), 0);
+    read_only = true;
+    ok(put.physical_offset > 2 * conf.commit_log_file_size && test_read_all(s, q, 0, &bad) == 550 && bad == 0,
+       "a disk becomes read-only: a queue at rest is read, and its messages in three log files");
+    ok(test_append(s, q, 550, &put) == -EROFS, "what is sent is refused");
+    store_stats(s, &st);
+    ok(!st.writable && strstr(st.why_not, "Read-only"), "the state says so: %s", st.why_not);
+    ok(test_read_all(s, q, 0, &bad) == 550 && bad == 0, "reads go on");
+    read_only = false;
+    for (int i = 0; i < 100 && (rc = test_append(s, q, 550, &put)); i++)
+        usleep(50000);
+    ok(rc == 0 && put.queue_offset == 550, "writable again, writes are on again by themselves");
+    ok(test_read_all(s, q, 0, &bad) == 551 && bad == 0, "and what was read before is read again");
+    test_close(s);
+    s = test_open(&conf);
+    ok(test_read_all(s, store_queue(s, str_of("TopicA"), 0), 0, &bad) == 551 && bad == 0, "all of it after a restart");
+    test_close(s);
+    test_clean(&conf);
+}
+
+/* Connections may have taken all descriptors: a queue that cannot be synced now is synced later, and nothing was lost. */
+static void test_no_descriptors(void)
+{
+    struct store_conf conf = test_conf();
+    struct store *s;
+    struct store_queue *q;
+    struct store_put put;
+
+    conf.flush_interval_ms = conf.flush_queue_interval_ms = 60000;
+    s = test_open(&conf);
+    q = store_queue(s, str_of("TopicA"), 0);
+    test_append(s, q, 0, &put);
+    open_error = EMFILE;
+    is_int(flush_queues(s, true), -EMFILE, "without a descriptor a new queue cannot be synced");
+    ok(test_append(s, q, 1, &put) == 0, "which turns no writes off");
+    is_int(q->flushed, 0, "it is not taken for synced");
+    open_error = 0;
+    is_int(flush_queues(s, true), 0, "with one it is synced");
+    is_int(q->flushed, 2, "all of it");
+    test_close(s);
+    test_clean(&conf);
+}
+
+/* flushCommitLogLeastPages and flushConsumeQueueLeastPages 0: whatever changed is flushed at the interval. */
+static void test_least_pages(void)
+{
+    struct store_conf conf = test_conf();
+    struct store *s;
+    struct store_queue *q;
+    struct store_put put;
+    struct store_stats st = {0};
+    int64_t flushed = 0;
+
+    conf.flush_interval_ms = conf.flush_queue_interval_ms = 5;
+    conf.flush_thorough_ms = conf.flush_queue_thorough_ms = 3600000;
+    conf.flush_least_pages = conf.flush_queue_least_pages = -1;
+    s = test_open(&conf);
+    q = store_queue(s, str_of("TopicA"), 0);
+    test_append(s, q, 0, &put);
+    for (int i = 0; i < 2000 && (st.flushed < put.end || flushed < 1); i++) {
+        usleep(5000);
+        store_stats(s, &st);
+        pthread_mutex_lock(&s->append_lock);
+        flushed = q->flushed;
+        pthread_mutex_unlock(&s->append_lock);
+    }
+    is_int(st.flushed, put.end, "one small message is flushed at the interval, when no page has to be full");
+    is_int(flushed, 1, "so is its queue");
+    test_close(s);
+    test_clean(&conf);
+}
+
+/* Somebody deletes the file that is being written: what is in it will be gone, so nobody is told that it is kept. */
+static void test_log_removed(void)
+{
+    struct store_conf conf = test_conf();
+    struct told t = TOLD;
+    struct store *s;
+    struct store_queue *q;
+    struct store_put put;
+    struct store_stats st;
+    struct fault f = {0};
+    struct message m = {.body = str_of("x")};
+    char path[256];
+    int64_t bad;
+
+    conf.flush_interval_ms = conf.flush_queue_interval_ms = 60000;
+    s = test_open(&conf);
+    q = store_queue(s, str_of("TopicA"), 0);
+    test_append(s, q, 0, &put);
+    store_when_flushed(s, put.end, 10000, told, &t);
+    wait_told(&t, 1);
+    is_int(t.yes, 1, "a message is kept");
+    snprintf(path, sizeof path, "%s/commitlog/00000000000000000000", conf.root);
+    is_int(unlink(path), 0, "the log file is deleted under the store");
+    test_append(s, q, 1, &put);
+    store_when_flushed(s, put.end, 10000, told, &t);
+    wait_told(&t, 2);
+    is_int(t.no, 1, "the next one is told not to be");
+    ok(store_append(s, q, &m, 0, &put, &f) == -ESTALE && strstr(f.text, "removed"), "writes are off: %s", f.text);
+    store_stats(s, &st);
+    ok(!st.writable && strstr(st.why_not, "removed"), "the state says so");
+    ok(test_read_all(s, q, 0, &bad) == 2 && bad == 0, "reads go on");
+    ok(store_close(s) < 0, "the close says that it was not clean");
+    test_clean(&conf);
+}
+
 int main(void)
 {
     signal(SIGXFSZ, SIG_IGN);
@@ -391,5 +535,9 @@ int main(void)
     test_sync_fails();
     test_sync_hangs();
     test_index_sync_fails();
+    test_read_only();
+    test_log_removed();
+    test_no_descriptors();
+    test_least_pages();
     return tap_done();
 }
