@@ -165,6 +165,9 @@ static void show_attribute(const struct attribute *list, const char *key, char *
 
 void topic_read_attributes(struct topic *t)
 {
+    const char *queues = attribute_get(t->attributes, "queue.type");
+
+    t->batch_queues = queues && strcmp(queues, "BatchCQ") == 0;
     show_attribute(t->attributes, OWNER_ATTRIBUTE, t->info.owner, sizeof(t->info.owner));
     show_attribute(t->attributes, TYPE_ATTRIBUTE, t->info.type, sizeof(t->info.type));
 }

@@ -29,6 +29,7 @@ struct topic {
     UT_hash_handle hh;               /* by name */
     struct topic_info info;          /* last_time is not kept here: the queues know it */
     struct attribute *attributes;    /* Apache's, ours ("mqfs.owner") among them */
+    bool batch_queues;               /* queue.type=BatchCQ: its queues are of a kind that only Apache's broker knows */
     int64_t generation;              /* topic_changes when it was made or last changed */
     /* Handles of its queues [0..max(read, write)), made when the topic is; never fewer than before. */
     struct store_queue **queues;
@@ -124,7 +125,7 @@ void data_version_bump(struct data_version *v);
 int attribute_set(struct attribute **list, struct str key, const char *value);
 int attributes_copy(const struct attribute *from, struct attribute **to);
 void attributes_free(struct attribute **list);
-/* Copies what topic_info and group_info show of the attributes: owner and type. */
+/* Copies what topic_info and group_info show of the attributes (owner and type), and what the broker asks often. */
 void topic_read_attributes(struct topic *t);
 void group_read_attributes(struct group *g);
 

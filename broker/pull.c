@@ -116,6 +116,9 @@ static int check_topic(struct pull *p, struct fault *f)
                          "there is no topic %.*s: make it with mkdir or mqadmin updateTopic",
                          STR_ARG(p->h.topic));
     p->named = true;
+    if (p->t->batch_queues)          /* no code that moves the group's offset: it counts for Apache's broker */
+        return fault_set(f, RC_SYSTEM_ERROR, ENOTSUP, "topic %s has batch consume queues (queue.type=BatchCQ), which are "
+                         "not served yet", p->t->info.name);
     if (p->t->info.perm & 4)
         return 0;
     fault_set(f, 0, EACCES, "topic %s may not be read (perm=%d)", p->t->info.name, p->t->info.perm);

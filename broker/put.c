@@ -6,6 +6,12 @@
 #include "broker/schedule.h"
 #include "broker/topics_auto.h"
 
+int put_check_queues(const struct topic *t, struct fault *f)
+{
+    return !t->batch_queues ? 0 : fault_set(f, RC_MESSAGE_ILLEGAL, EINVAL, "topic %s has batch consume queues "
+                                            "(queue.type=BatchCQ), which are not served yet", t->info.name);
+}
+
 int put_append(struct broker *b, struct topic *t, const struct message *m, const int64_t *tags_codes, int n,
                struct store_put *out, struct fault *f)
 {
@@ -13,6 +19,8 @@ int put_append(struct broker *b, struct topic *t, const struct message *m, const
     int64_t bytes = 0;
     int rc;
 
+    if ((rc = put_check_queues(t, f)))
+        return rc;
     if (!q)
         return fault_set(f, RC_INVALID_PARAMETER, EINVAL,
                          "topic %s has %d queues, so no queue %d", t->info.name,

@@ -12,6 +12,10 @@
 int put_append(struct broker *b, struct topic *t, const struct message *m, const int64_t *tags_codes, int n,
                struct store_put *out, struct fault *f);
 
+/* Whether the topic's queues are of the kind that put_append fills; asked before a message is put aside for it. 0, or
+ * -EINVAL with f. */
+int put_check_queues(const struct topic *t, struct fault *f);
+
 /* As broker_put_internal, for a message whose delay is over: its DELAY property is only a memory. */
 int put_due(struct broker *b, const struct message *m, struct store_put *out, struct fault *f);
 

@@ -238,6 +238,8 @@ static int check_message(const struct send *s, const struct send_props *p, int l
         return fault_set(f, RC_MESSAGE_ILLEGAL, EMSGSIZE,
                          "the message body has %zu bytes, maxMessageSize=%d", body.n,
                          s->conf->max_message_size);
+    if ((rc = put_check_queues(s->t, f)))
+        return rc;
     if (wants_key(s->t) && !str_trim(p->keys).n)
         return fault_set(f, RC_MESSAGE_ILLEGAL, EINVAL,
                          "topic %s keeps the newest message of each key: the message needs KEYS",

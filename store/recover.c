@@ -9,8 +9,10 @@
  * recoverAbnormally, ConsumeQueue.recover and truncateDirtyLogicFiles (5.5.0). */
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "common/bus_guard.h"
 #include "common/clock.h"
@@ -33,6 +35,7 @@ struct scan {
     int64_t known_before;        /* records stored before this time are in their queues: not looked up there */
     bool only_rebuild;           /* second pass: only queues that are to be filled again */
     bool found_rebuild;          /* first pass: there are such queues */
+    bool batch_queues;           /* some topics' queues are of the other kind */
     int64_t records, units_written, units_corrected;
     int64_t told_at;
     struct mapped_file *file;    /* being read */
@@ -286,13 +289,28 @@ static struct store_queue *queue_of(struct scan *c, struct message *m)
     return *q = queue_table_get(&c->s->queues, &c->s->env, m->topic, m->queue_id);
 }
 
+static bool has_batch_queues(const struct store *s, struct str topic)
+{
+    char dir[4096];
+
+    return (size_t)snprintf(dir, sizeof dir, "%s/batchconsumequeue/%.*s", s->root, STR_ARG(topic)) < sizeof dir &&
+           access(dir, F_OK) == 0;
+}
+
+/* Topics with queue.type=BatchCQ have queues of another kind, which only Apache's broker fills. With units of ours beside
+ * them it would not start any more. Source: ConsumeQueueStore.queueTypeShouldBe. */
+static bool is_of_batch_queue(const struct scan *c, const struct message *m)
+{
+    return m->sys_flag & SYSFLAG_INNER_BATCH || (c->batch_queues && has_batch_queues(c->s, m->topic));
+}
+
 static int dispatch(struct scan *c, struct message *m)
 {
     struct store *s = c->s;
     struct store_queue *q;
     int rc;
 
-    if (!is_indexed(m->sys_flag) || m->queue_offset < 0)
+    if (!is_indexed(m->sys_flag) || m->queue_offset < 0 || is_of_batch_queue(c, m))
         return 0;
     q = queue_of(c, m);
     if (!q) {
@@ -543,7 +561,7 @@ static void rebuild_done(void *arg, struct store_queue *q)
 
 static int rebuild(struct store *s, int64_t first, struct scan *c)
 {
-    struct scan again = {.s = s, .only_rebuild = true};
+    struct scan again = {.s = s, .only_rebuild = true, .batch_queues = c->batch_queues};
     struct emptying emptying = {.s = s};
     int rc;
 
@@ -611,7 +629,7 @@ static int read_log(struct store *s, struct scan *c, int64_t from, int64_t first
 
 int recover(struct store *s, bool after_crash, struct fault *f)
 {
-    struct scan c = {.s = s, .last_time = s->checkpoint.log_time};
+    struct scan c = {.s = s, .last_time = s->checkpoint.log_time, .batch_queues = has_batch_queues(s, str_of(""))};
     struct emptying emptying = {.s = s};
     int64_t first, end, at = s->checkpoint.queue_offset;
     int rc = queue_table_any(&s->queues, &s->env);
