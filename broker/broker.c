@@ -108,6 +108,9 @@ static int64_t hot_bytes(const struct broker_config *conf)
     return memory / 100 * conf->access_message_in_memory_max_ratio;
 }
 
+/* The key's 0 is the store's "none". */
+static int32_t least_pages(int32_t n) { return n ? n : -1; }
+
 static int open_store(struct broker *b, struct fault *f)
 {
     const struct broker_config *conf = broker_conf(b);
@@ -121,9 +124,11 @@ static int open_store(struct broker *b, struct fault *f)
         .max_message_size = conf->max_message_size,
         .sync_flush = conf->flush_disk_type == FLUSH_SYNC,
         .flush_interval_ms = conf->flush_interval_commit_log,
-        .flush_least_pages = conf->flush_commit_log_least_pages,
+        .flush_least_pages = least_pages(conf->flush_commit_log_least_pages),
         .flush_thorough_ms = conf->flush_commit_log_thorough_interval,
         .flush_queue_interval_ms = conf->flush_interval_consume_queue,
+        .flush_queue_least_pages = least_pages(conf->flush_consume_queue_least_pages),
+        .flush_queue_thorough_ms = conf->flush_consume_queue_thorough_interval,
         .check_crc_on_recover = conf->check_crc_on_recover,
         .index_enable = conf->message_index_enable,
         .index_slots = conf->max_hash_slot_num,

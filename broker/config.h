@@ -61,7 +61,8 @@ struct broker_config {
     int64_t mapped_file_size_commit_log, mapped_file_size_consume_queue, mapped_file_size_consume_queue_ext;
     bool enable_consume_queue_ext;
     int32_t flush_interval_commit_log, flush_commit_log_least_pages, flush_commit_log_thorough_interval;
-    int32_t flush_interval_consume_queue, sync_flush_timeout;
+    int32_t flush_interval_consume_queue, flush_consume_queue_least_pages, flush_consume_queue_thorough_interval;
+    int32_t sync_flush_timeout;
     bool check_crc_on_recover;
     char *read_only_commit_log_store_paths;
     int32_t max_mapped_queue_files;              /* ours */
