@@ -194,6 +194,7 @@ static int on_record(void *ctx, int64_t at, const struct message *m)
         return -ENOMEM;
     q->end = m->queue_offset + 1;
     q->last = m->physical_offset;
+    q->last_time = m->store_timestamp;
     q->records++;
     check_sure(c, q, m);
     return 0;

@@ -23,6 +23,7 @@ struct check_queue {                     /* what the log says of a queue */
     uint32_t hash;
     int32_t id;
     int64_t end, last;                   /* behind its last record's queue offset; that record's log offset */
+    int64_t last_time;                   /* its store time */
     int64_t records;
     bool seen;                           /* the queue has a directory */
     int64_t sure_from, sure_to;          /* units that were compared with their records when the log was walked */
@@ -77,6 +78,8 @@ struct check_queue *check_queue_get(struct check *c, struct str topic, int32_t i
  * is cheaper than looking records up for each queue. */
 void check_sure(struct check *c, struct check_queue *q, const struct message *m);
 void check_sure_end(struct check_queue *q);
+/* Queues without a directory, of topics that the topic table has; behind all others. 0 or -errno. */
+int check_lost(struct check *c);
 int check_batch_queue(struct check *c, const char *dir, struct str topic, int32_t id);
 
 /* A queue's extension: its units are looked over with the opening, and found by address then. */

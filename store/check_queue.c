@@ -245,7 +245,7 @@ static int each_queue(struct check *c, const char *name,
     return rc ? fault_errno(f, -rc, "check %.300s", dir) : 0;
 }
 
-/* A queue without a directory: its topic was deleted, or somebody removed it. Files do not say which. */
+/* A queue without a directory, of a topic that nobody has (any more), or had again only after its records. */
 static void note_absent(struct check *c)
 {
     int64_t queues = 0, records = 0;
@@ -262,7 +262,7 @@ static void note_absent(struct check *c)
     if (!one)
         return;
     snprintf(text, sizeof text, "%" PRId64 " records of %" PRId64 " queues that have no files, %.*s/%" PRId32
-             " for one: of deleted topics, or the queues are lost", records, queues,
+             " for one: of deleted topics", records, queues,
              one->topic_n < 128 ? one->topic_n : 128, one->topic, one->id);
     c->o->note(c->o->ctx, text);
 }
@@ -273,6 +273,8 @@ int check_queues(struct check *c, struct fault *f)
 
     if (!rc)
         rc = each_queue(c, "batchconsumequeue", check_batch_queue, f);
+    if (!rc && (rc = check_lost(c)))
+        fault_errno(f, -rc, "look for lost queues in %.300s", c->o->root);
     if (!rc)
         note_absent(c);
     return rc;

@@ -52,6 +52,8 @@ static int ask_recovery(struct repair *p)
         return fault_errno(p->f, -rc, "sync %.300s", p->o->root);
     if (unlink(checkpoint) < 0 && errno != ENOENT)
         return fault_errno(p->f, errno, "remove %.300s", checkpoint);
+    if ((rc = dir_sync(p->o->root)))     /* it must not come back with a power loss that the removed queues do not survive */
+        return fault_errno(p->f, -rc, "sync %.300s", p->o->root);
     tell(p, checkpoint, "removed: the broker reads its whole log when it starts");
     p->recover = true;
     return 0;
@@ -68,7 +70,7 @@ static int remove_queue(struct repair *p, const char *dir)
         if (unlink(l.v[i].path) < 0)
             rc = fault_errno(p->f, errno, "remove %.300s", l.v[i].path);
     check_files_free(&l);
-    if (!rc && rmdir(dir) < 0 && errno != ENOTEMPTY && errno != EEXIST)
+    if (!rc && rmdir(dir) < 0 && errno != ENOTEMPTY && errno != EEXIST && errno != ENOENT)
         rc = fault_errno(p->f, errno, "remove %.300s", dir);
     return rc;
 }
@@ -88,12 +90,14 @@ static int repair_log(struct repair *p, const char *path)
 
 static int repair_queue(struct repair *p, const char *path)
 {
+    bool there;
     int rc;
 
     if (p->log_damaged && !p->o->force)
         return leave(p, path, "the log is damaged: making it again would overwrite that");
+    there = access(path, F_OK) == 0;
     if (!(rc = ask_recovery(p)) && !(rc = remove_queue(p, path)))
-        tell(p, path, "removed: the broker makes it again from the log");
+        tell(p, path, there ? "removed: the broker makes it again from the log" : "the broker makes it again from the log");
     return rc;
 }
 

@@ -292,6 +292,30 @@ all_is_there('after the repair', 0);
 ($status, $text) = fsck($store);
 is($status, 0, '... and the broker left it clean') or diag $text;
 
+# a queue that somebody removed, and one that is of an earlier topic of that name
+system('rm', '-rf', '--', "$store/consumequeue/TopicA/2");
+($status, $text) = fsck($store);
+is($status, 1, 'a queue without its directory is found');
+like($text, qr/^\Q$store\E\/consumequeue\/TopicA\/2: offset 0: the queue is missing: the log has 375 records of it, the last is number 374$/m,
+    '... with what the log has of it');
+($status, $text) = fsck('--repair', $store);
+like($text, qr/^repaired: \Q$store\E\/consumequeue\/TopicA\/2: the broker makes it again/m, '... it can be made again');
+all_is_there('after that', 0);
+is((fsck($store))[0], 0, '... and is there');
+ok(eval { $m->again; 1 }, 'the broker starts');
+$w = wire($m->{port});
+send_message($w, 'TopicC', $_ % 2, "m$_") for 0 .. 3;
+is($w->call(215, {topic => 'TopicC'})->{code}, 0, 'a topic is deleted');
+is(send_message($w, 'TopicC', 0, 'again')->{code}, 0, '... and made again');
+ok($m->stop, '... and has one message');
+($status, $text) = fsck($store);
+is($status, 0, 'the queue that had messages then is none that is missing') or diag $text;
+like($text, qr/^note: 2 records of 1 queues that have no files, TopicC\/1 for one: of deleted topics$/m, '... which is noted');
+spew("$store/audit.log", '');
+like((fsck($store))[1], qr/consumequeue\/TopicC\/1: offset 0: the queue is missing/, '... as it is where nobody knows');
+spoil('config/topics.json', sub { ${$_[0]} =~ s/"TopicC"/"TopicX"/g });
+is((fsck($store))[0], 0, '... but of a topic that is not in the table');
+
 # what cannot be made again
 spoil($log[0], flip($r0 + 200));
 spoil('consumequeue/TopicA/1/' . '0' x 20, flip(47));
