@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "common/clock.h"
+#include "common/file.h"
 #include "common/json.h"
 #include "common/remoting/client.h"
 #include "store/export.h"
@@ -197,28 +198,45 @@ static void progress_end(const struct options *o, const struct progress *p, cons
 
 /* ---- export ---- */
 
-/* Into FILE.part, which becomes FILE when it is whole and on disk. */
-static int export_to_file(const struct options *o, const char *dir, const char *file, const struct export_options *e,
-                          struct export_result *r, struct fault *f)
-{
-    char part[4096];
-    int fd, rc;
+#define PART_SIZE 4096
 
-    if ((size_t)snprintf(part, sizeof part, "%s.part", file) >= sizeof part)
+/* Opens FILE.part, which becomes FILE when it is whole and on disk: part_end. The descriptor or -errno. */
+static int part_open(const char *file, char part[PART_SIZE], struct fault *f)
+{
+    int fd;
+
+    if (snprintf(part, PART_SIZE, "%s.part", file) >= PART_SIZE)
         return fault_errno(f, ENAMETOOLONG, "%.200s", file);
     if (access(file, F_OK) == 0)
         return fault_set(f, RC_SYSTEM_ERROR, EEXIST, "%.300s is there already", file);
     fd = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
-    if (fd < 0)
-        return fault_errno(f, errno, "make %.300s", part);
-    rc = export_dir(dir, fd, e, r, f);
+    return fd < 0 ? fault_errno(f, errno, "make %.300s", part) : fd;
+}
+
+/* rc: how the writing of it ended. The descriptor stays open. */
+static int part_end(int fd, const char *part, const char *file, int rc, struct fault *f)
+{
     if (!rc && fsync(fd) < 0)
         rc = fault_errno(f, errno, "sync %.300s", part);
-    close(fd);
     if (!rc && rename(part, file) < 0)
         rc = fault_errno(f, errno, "rename %.300s", part);
     if (rc)
         unlink(part);
+    else if ((rc = dir_sync_of(file)))
+        fault_errno(f, -rc, "sync the directory of %.300s", file);
+    return rc;
+}
+
+static int export_to_file(const char *dir, const char *file, const struct export_options *e, struct export_result *r,
+                          struct fault *f)
+{
+    char part[PART_SIZE];
+    int fd = part_open(file, part, f), rc;
+
+    if (fd < 0)
+        return fd;
+    rc = part_end(fd, part, file, export_dir(dir, fd, e, r, f), f);
+    close(fd);
     return rc;
 }
 
@@ -228,7 +246,7 @@ static int export_from(const struct options *o, const char *dir, struct fault *f
     struct progress p = progress_start(o);
     struct export_options e = {.level = o->level, .threads = o->threads, .progress = show_progress, .arg = &p};
     struct export_result r;
-    int rc = strcmp(file, "-") == 0 ? export_dir(dir, STDOUT_FILENO, &e, &r, f) : export_to_file(o, dir, file, &e, &r, f);
+    int rc = strcmp(file, "-") == 0 ? export_dir(dir, STDOUT_FILENO, &e, &r, f) : export_to_file(dir, file, &e, &r, f);
 
     if (!rc)
         progress_end(o, &p, file, &r);
@@ -288,27 +306,39 @@ static struct transfer transfer_of(const struct options *o)
     return (struct transfer){o->broker, o->topics, o->groups, o->dry_run, o->quiet};
 }
 
+static int export_lines(const struct options *o, FILE *out, struct fault *f)
+{
+    struct transfer t = transfer_of(o);
+    int rc = transfer_export(&t, out, f);
+
+    return !rc && fflush(out) ? fault_errno(f, errno, "write %.300s", o->words[0]) : rc;
+}
+
+static int export_lines_to_file(const struct options *o, const char *file, struct fault *f)
+{
+    char part[PART_SIZE];
+    int fd = part_open(file, part, f), rc;
+    FILE *out;
+
+    if (fd < 0)
+        return fd;
+    if (!(out = fdopen(fd, "w"))) {
+        rc = part_end(fd, part, file, fault_errno(f, errno, "open %.300s", part), f);
+        close(fd);
+        return rc;
+    }
+    rc = part_end(fd, part, file, export_lines(o, out, f), f);
+    fclose(out);
+    return rc;
+}
+
 /* Chosen topics and groups, as lines. */
 static int export_topics(const struct options *o)
 {
-    struct transfer t = transfer_of(o);
-    bool to_stdout = strcmp(o->words[0], "-") == 0;
-    FILE *out = to_stdout ? stdout : fopen(o->words[0], "wxe");
+    const char *file = o->words[0];
     struct fault f = {0};
-    int rc;
+    int rc = strcmp(file, "-") == 0 ? export_lines(o, stdout, &f) : export_lines_to_file(o, file, &f);
 
-    if (!out) {
-        fault_errno(&f, errno, "make %.300s", o->words[0]);
-        return complain(&f);
-    }
-    rc = transfer_export(&t, out, &f);
-    if (!rc && (fflush(out) || (!to_stdout && fsync(fileno(out)) < 0)))
-        rc = fault_errno(&f, errno, "write %.300s", o->words[0]);
-    if (!to_stdout) {
-        fclose(out);
-        if (rc)
-            unlink(o->words[0]);
-    }
     return rc ? complain(&f) : EXIT_SUCCESS;
 }
 

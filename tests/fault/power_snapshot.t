@@ -106,5 +106,14 @@ ok(!@why, "$rounds cuts: $sent messages; $came of $under_way snapshots under way
 is(rpc($m->{port}, $CREATE, {name => 'last'})->{code}, 0, 'a last one');
 is(join(' ', grep { /^\.(?:part|gone)-/ } split /\n/, sh('ls -A $1', "$disk/store/snapshots")), '', 'nothing is left of half ones');
 is(messages_in('last'), $sent, '... and it has all');
+
+# ---- an export that was made is there, whole, and under its name ----
+my $admin = Mqfs::build() . '/mqadmin';
+is((sh('"$@" 2>&1', $admin, qw(export -q --topics TopicA -b), "127.0.0.1:$m->{port}", "$disk/lines"))[0], 0, 'an export of a topic');
 ok($m->stop, 'a clean stop');
+is((sh('"$@" 2>&1', $admin, qw(export -q --store), "$disk/store", "$disk/archive"))[0], 0, 'an export of the store');
+$power->forget;
+$power->back;
+like(sh('tail -n 1 "$1"', "$disk/lines"), qr/^\{"end":\{"messages":$sent\}\}$/, 'after a power cut the one is there');
+like(sh('tar t --zstd -f "$1" | tail -n 1', "$disk/archive"), qr/^checkpoint$/, '... and so is the other');
 done_testing;
