@@ -197,6 +197,7 @@ struct row {
     const char *file;                /* end of its path, or its directory */
     struct lack may;                 /* what may be gone at most */
     bool silent;                     /* what is lost need not be told: a file that says nothing of its own */
+    bool only_killed;                /* after a clean stop there is none */
 };
 
 static const struct fault *fault_of_errno(void)
@@ -346,11 +347,15 @@ static void all_damages(bool killed)
         {"config/subscriptionGroup.json", {.groups = 2}, false},
         {"config/subscriptionGroup.json.bak", {0}, false},
         {"config/producerGroup.json", {.groups = 2}, false},
+        {"config/producerGroup.json.bak", {0}, false},
         {"config/consumerOffset.json", {.offsets = 2}, false},     /* a name may become its neighbour's */
         {"config/consumerOffset.json.bak", {0}, false},
         {"config/delayOffset.json", {0}, true},
+        {"config/delayOffset.json.bak", {0}, true},
+        {"/audit.log", {0}, true},
         {"/checkpoint", {0}, true},
         {"/lock", {0}, true},
+        {"/abort", {0}, true, .only_killed = true},
         {"commitlog/00000000000000000000", {0}, false},     /* its last 4 KiB are empty */
         {"Topic-00/0/00000000000000000000", {0}, false},
         {"/index/", {0}, true},
@@ -368,7 +373,7 @@ static void all_damages(bool killed)
     put_all();
     ok(try_start("nothing", 0) && !is_too_much(shared, &(struct lack){0}), "%s, undamaged: all is there", how);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        if (is_wanted(&rows[i]) && (find_file(rows[i].file) || !killed))
+        if (is_wanted(&rows[i]) && (find_file(rows[i].file) || !killed) && (killed || !rows[i].only_killed))
             damage(&rows[i], how);
     missing("config/topics.json", &(struct lack){.topics = 1, .offsets = 1}, how);
     missing("config/subscriptionGroup.json", &(struct lack){.groups = 1}, how);
