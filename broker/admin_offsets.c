@@ -103,6 +103,15 @@ static bool is_at_rest(struct broker *b, struct str topic, int32_t id)
     return q ? !store_queue_loaded(q) : n >= 0;
 }
 
+/* The same about its entry at an offset. */
+static bool is_distant(struct broker *b, struct str topic, int32_t id, int64_t offset)
+{
+    int32_t n;
+    struct store_queue *q = queue_of_topic(b, topic, id, &n);
+
+    return q ? !store_queue_near(q, offset, 1) : n >= 0;
+}
+
 /* The queue of h. NULL: it was answered, or fn, the handler, comes to it again on a worker. */
 static struct store_queue *take_queue(struct request *r, const struct offset_header *h, void (*fn)(struct request *r))
 {
@@ -209,7 +218,7 @@ void op_query_consumer_offset(struct request *r)
         reply_number(r, "offset", committed);
         return;
     }
-    if (request_on_loop(r) && is_at_rest(b, h.topic, h.queue_id)) {
+    if (request_on_loop(r) && is_distant(b, h.topic, h.queue_id, 0)) {
         request_to_worker(r, op_query_consumer_offset);
         return;
     }

@@ -57,7 +57,7 @@ struct pull {
     struct store_queue *q;
     struct tag_filter filter;
     bool named;                      /* group and topic exist, so that their names may be logged */
-    bool looked;                     /* its queue was loaded, or that was tried */
+    bool looked;                     /* its queue was brought into memory, or that was tried */
     int forbidden;                   /* with NO_PERMISSION */
     /* for the answer: */
     int code;
@@ -230,16 +230,25 @@ static int check_pull_consumer(struct pull *p, struct fault *f)
                      STR_ARG(p->h.group));
 }
 
-/* -EINPROGRESS: its files must be looked at first, which is a worker's business. */
-static int check_loaded(struct pull *p, struct fault *f)
+static int32_t least(int32_t a, int32_t b) { return a < b ? a : b; }
+static int32_t most(int32_t a, int32_t b) { return a > b ? a : b; }
+
+/* How many of the queue's entries one answer may look at. */
+static int32_t scan_of(const struct pull *p)
 {
-    return p->looked || store_queue_loaded(p->q) ? 0 : -EINPROGRESS;
+    return p->filter.all ? p->h.max_messages : most(p->conf->max_filter_message_size / QUEUE_ENTRY_SIZE, p->h.max_messages);
+}
+
+/* -EINPROGRESS: the queue's own files must be read first, which is not a loop's business. */
+static int check_near(struct pull *p, struct fault *f)
+{
+    return p->looked || store_queue_near(p->q, p->h.offset, scan_of(p)) ? 0 : -EINPROGRESS;
 }
 
 static int (*const checks[])(struct pull *p, struct fault *f) = {
     check_broker,  check_lite,  check_group,        check_topic,
     check_binding, check_queue, check_subscription, check_binding_filter,
-    check_pull_consumer, check_loaded,
+    check_pull_consumer, check_near,
 };
 
 /* ---- reading ---- */
@@ -260,9 +269,6 @@ static const struct {
     [STORE_OFFSET_FOUND_NULL] = {RC_PULL_NOT_FOUND, RC_PULL_NOT_FOUND, "OFFSET_FOUND_NULL"},
 };
 
-static int32_t least(int32_t a, int32_t b) { return a < b ? a : b; }
-static int32_t most(int32_t a, int32_t b) { return a > b ? a : b; }
-
 static struct store_limits limits_of(const struct pull *p)
 {
     const struct broker_config *c = p->conf;
@@ -273,7 +279,7 @@ static struct store_limits limits_of(const struct pull *p)
         .max_bytes = least(bytes, c->max_transfer_bytes_on_message_in_memory),
         .max_messages_cold = least(p->h.max_messages, c->max_transfer_count_on_message_in_disk),
         .max_bytes_cold = least(bytes, c->max_transfer_bytes_on_message_in_disk),
-        .max_scan = most(c->max_filter_message_size / QUEUE_ENTRY_SIZE, p->h.max_messages),
+        .max_scan = scan_of(p),
     };
 }
 
@@ -411,6 +417,19 @@ static void bring(void *arg)
     request_to_loop(c->p.r, answer_brought);
 }
 
+/* Hands a kept request to a thread that comes after all others. false: there are too many already, it was answered and
+ * freed, and so was what. */
+static bool give_to_disk(struct broker *b, struct request *kept, void (*work)(void *what), void *what)
+{
+    request_set_data(kept, what);
+    if (server_work(b->server, work, what))
+        return true;
+    reply(kept, RC_SYSTEM_BUSY, "too many requests wait for the disk already");
+    request_free(kept);
+    free(what);
+    return false;
+}
+
 /* Hands a cold result to a thread that comes after all others. The request has another keeper then: true. */
 static bool answer_cold(struct pull *p)
 {
@@ -426,24 +445,19 @@ static bool answer_cold(struct pull *p)
     }
     later->p = *p;
     later->p.r = kept;
-    request_set_data(kept, later);
-    if (!server_work(p->b->server, bring, later)) {
-        reply(kept, RC_SYSTEM_BUSY, "too many requests wait for the disk already");
+    if (!give_to_disk(p->b, kept, bring, later))
         store_release(p->found);
-        request_free(kept);
-        free(later);
-    }
     return true;
 }
 
 /* ---- holding ---- */
 
-static bool pull_run(struct request *r, bool first);
+static bool pull_run(struct request *r, bool first, bool looked);
 
 /* Woken: everything is checked again, and it answers whatever comes of it. */
 static void pull_again(struct request *r)
 {
-    if (!pull_run(r, false))
+    if (!pull_run(r, false, true))
         request_free(r);
 }
 
@@ -486,7 +500,7 @@ static void hold(struct pull *p, int64_t ms)
 
 /* ---- the handler ---- */
 
-/* Under meta_read: checks, reads, perhaps holds. 0 with *held, -EINPROGRESS (check_loaded), or another -errno with f. */
+/* Under meta_read: checks, reads, perhaps holds. 0 with *held, -EINPROGRESS (check_near), or another -errno with f. */
 static int pull_locked(struct pull *p, bool *held, struct fault *f)
 {
     int rc = 0;
@@ -535,7 +549,7 @@ static void make_group(struct request *r)
         reply(r, RC_SUBSCRIPTION_GROUP_NOT_EXIST, "the consumer group %.*s cannot be made: %s",
               (int)(group.n < 100 ? group.n : 100), group.p, f.text);
     else
-        pull_run(r, true);
+        pull_run(r, true, false);
 }
 
 static int pull_once(struct pull *p, bool *held, struct fault *f)
@@ -548,10 +562,49 @@ static int pull_once(struct pull *p, bool *held, struct fault *f)
     return rc;
 }
 
-static void pull_on_worker(struct request *r) { pull_run(r, true); }
+/* A pull whose queue is to be brought into memory. */
+struct distant_pull {
+    struct request *r;
+    struct store *store;
+    struct store_queue *q;
+    int64_t offset;
+};
+
+static void pull_near(struct request *r)
+{
+    free(request_data(r));
+    if (!pull_run(r, true, true))
+        request_free(r);
+}
+
+static void bring_queue(void *arg)
+{
+    struct distant_pull *d = arg;
+
+    store_queue_bring(d->store, d->q, d->offset);    /* reading it says what was wrong */
+    request_to_loop(d->r, pull_near);
+}
+
+/* As answer_cold, for the queue's own files: the pull comes again when they are in memory. */
+static void bring_first(struct pull *p)
+{
+    struct distant_pull *later = malloc(sizeof(*later));
+    struct request *kept = later ? request_keep(p->r) : NULL;
+
+    if (!later)
+        reply(p->r, RC_SYSTEM_BUSY, "no memory to read from the disk");
+    if (kept) {
+        *later = (struct distant_pull){kept, p->b->store, p->q, p->h.offset};
+        give_to_disk(p->b, kept, bring_queue, later);
+    } else {
+        free(later);
+    }
+}
+
+static void pull_on_worker(struct request *r) { pull_run(r, true, false); }
 
 /* true: the request has another keeper now. */
-static bool pull_run(struct request *r, bool first)
+static bool pull_run(struct request *r, bool first, bool looked)
 {
     struct pull p;                   /* not zeroed as a whole: its filter is large */
     struct fault f;
@@ -563,18 +616,21 @@ static bool pull_run(struct request *r, bool first)
     p.conf = broker_conf(p.b);
     p.first = first;
     p.named = false;
-    p.looked = !first;
+    p.looked = looked;
     p.forbidden = 0;
     p.found = NULL;
     rc = FIELDS_DECODE(fields, request_cmd(r), &p.h, &f);
     if (!rc)
         rc = pull_once(&p, &held, &f);
     if (rc == -EINPROGRESS && request_on_loop(r)) {
-        request_to_worker(r, pull_on_worker);
+        if (store_queue_loaded(p.q))
+            bring_first(&p);
+        else
+            request_to_worker(r, pull_on_worker);    /* once in a queue's life: not after all others */
         return true;
     }
     if (rc == -EINPROGRESS) {
-        store_queue_load(p.b->store, p.q);       /* reading it says what was wrong */
+        store_queue_bring(p.b->store, p.q, p.h.offset);
         p.looked = true;
         rc = pull_once(&p, &held, &f);
     }
@@ -599,4 +655,4 @@ static bool pull_run(struct request *r, bool first)
     return false;
 }
 
-void op_pull_message(struct request *r) { pull_run(r, true); }
+void op_pull_message(struct request *r) { pull_run(r, true, false); }

@@ -20,6 +20,8 @@
 #define RETRY_MS 1000                /* between tries to make a file on a full disk */
 #define READY_STEP ((int64_t)4 << 20)
 #define READY_AHEAD (2 * READY_STEP)
+#define HURRY ((int64_t)64 << 10)        /* bytes a millisecond: from there on throughput counts */
+#define WARM_FROM ((int64_t)1 << 20)     /* who appends less than that in a run brings its own pages */
 
 int commit_log_open(struct commit_log *l, const char *paths, const char *read_only, int64_t file_size, struct fault *f)
 {
@@ -191,6 +193,7 @@ static void make_ready(struct commit_log *l)
 {
     int64_t max = commit_log_max(l), from = l->ready > max ? l->ready : max, to;
     struct mapped_file *m = file_ahead(l, from);
+    bool hurry = l->hurry;
 
     if (!m) {                            /* the next file: asked for again with the next sync */
         l->ready_wanted = l->ready;
@@ -198,7 +201,10 @@ static void make_ready(struct commit_log *l)
     }
     to = m->base + m->size - from < READY_STEP ? m->base + m->size : from + READY_STEP;
     pthread_mutex_unlock(&l->spare_lock);
-    mapped_file_ready(m, from - m->base, to - m->base);
+    if (l->synced)
+        mapped_file_ready(m, from - m->base, to - m->base);
+    else
+        mapped_file_warm(m, from - m->base, to - m->base, !hurry);
     mapped_file_unref(m);
     pthread_mutex_lock(&l->spare_lock);
     l->ready = to;
@@ -208,6 +214,10 @@ void commit_log_make_ready(struct commit_log *l, int64_t end)
 {
     pthread_mutex_lock(&l->spare_lock);
     if (l->ready < end + READY_AHEAD - READY_STEP && l->ready_wanted <= l->ready) {
+        int64_t now = mono_ms();
+        l->hurry = end - l->asked_end > HURRY * (now - l->asked_at);
+        l->asked_end = end;
+        l->asked_at = now;
         l->ready_wanted = end + READY_AHEAD;
         pthread_cond_broadcast(&l->spare_change);
     }
@@ -247,10 +257,12 @@ static int64_t next_base(const struct commit_log *l)
     return l->tail ? l->tail->base + l->file_size : max - max % l->file_size;
 }
 
-int commit_log_start(struct commit_log *l, struct fault *f)
+int commit_log_start(struct commit_log *l, bool synced, struct fault *f)
 {
     int rc;
 
+    l->synced = synced;
+    l->warm_at = synced ? INT64_MAX : atomic_load(&l->max) + WARM_FROM;
     pthread_mutex_lock(&l->spare_lock);
     l->stop = false;
     if (!l->tail)
@@ -442,6 +454,10 @@ void commit_log_advance(struct commit_log *l, int64_t end, int64_t store_time)
         pthread_mutex_lock(&l->spare_lock);
         want_spare(l, next_base(l));
         pthread_mutex_unlock(&l->spare_lock);
+    }
+    if (end >= l->warm_at) {
+        commit_log_make_ready(l, end);
+        l->warm_at = end + READY_STEP / 4;
     }
 }
 

@@ -35,6 +35,10 @@ struct commit_log {
     struct fault spare_fault;        /* why the last try failed; err 0: it did not */
     int64_t spare_retry_at;          /* mono ms before which no new try is made */
     int64_t ready, ready_wanted;     /* pages are ready up to here (of the file being written), and shall be */
+    int64_t asked_end, asked_at;     /* the log's end and the time (mono ms) when they were last asked for */
+    bool hurry;                      /* the log grew fast until then */
+    bool synced;                     /* each few messages are: pages are made ready for that */
+    int64_t warm_at;                 /* else: when the end comes here, more pages are asked for; append lock */
 };
 
 /* Loads the directories' files (made when missing; lists as log_dirs_open has them). The end is unknown until
@@ -42,7 +46,8 @@ struct commit_log {
 int commit_log_open(struct commit_log *l, const char *paths, const char *read_only, int64_t file_size, struct fault *f);
 /* Recovery found the end: what lies behind is made zero or deleted, and appends go on there. 0 or -errno. */
 int commit_log_set_end(struct commit_log *l, int64_t end, int64_t last_time, struct fault *f);
-int commit_log_start(struct commit_log *l, struct fault *f);      /* the thread; makes the first file ahead */
+/* The thread; makes the first file ahead. synced: commit_log_make_ready will be called. */
+int commit_log_start(struct commit_log *l, bool synced, struct fault *f);
 void commit_log_stop(struct commit_log *l);                       /* ends it and removes the unused file */
 void commit_log_free(struct commit_log *l);
 
@@ -72,8 +77,8 @@ int commit_log_find(struct commit_log *l, int64_t offset, int64_t n, struct mapp
 /* Store time of the record at offset; -ENOENT when no record can start there, another -errno when the disk does not
  * give it (logged). Reads the log: may wait for the disk. */
 int64_t commit_log_time_at(struct commit_log *l, int64_t offset, int64_t size);
-/* For a log that is synced after each few messages: has the thread make the pages behind `end` ready (see
- * mapped_file_ready) before appends come to them. Does not wait. */
+/* Has the thread make the pages behind `end` warm before appends come to them, and, in a log that is synced after each
+ * few messages, ready (see mapped_file.h). Does not wait. */
 void commit_log_make_ready(struct commit_log *l, int64_t end);
 /* Puts [from, to) on disk. 0 or -errno (-ESTALE: somebody removed a file of it). Any thread. */
 int commit_log_sync(struct commit_log *l, int64_t from, int64_t to);

@@ -287,16 +287,24 @@ int queue_cut(const struct queue_env *env, struct store_queue *q, int64_t offset
     return rc && rc != -ENOENT ? rc : queue_ext_settle(env, q);
 }
 
+int queue_file_at(const struct queue_env *env, struct store_queue *q, int64_t offset, struct mapped_file **out)
+{
+    char dir[4096];
+    int rc = queue_dir(env, q, dir, sizeof dir);
+
+    *out = NULL;
+    return rc ? rc : queue_file(env, q, dir, offset * UNIT_SIZE, out);
+}
+
 int queue_unit(const struct queue_env *env, struct store_queue *q, struct unit_cursor *c, int64_t offset,
                struct store_entry *out)
 {
     int64_t at = offset * UNIT_SIZE;
 
     if (!c->file || at < c->file->base || at - c->file->base >= c->file->size) {
-        char dir[4096];
-        int rc = queue_dir(env, q, dir, sizeof dir);
+        int rc;
         unit_cursor_end(c);
-        if (rc || (rc = queue_file(env, q, dir, at, &c->file)))
+        if ((rc = queue_file_at(env, q, offset, &c->file)))
             return rc;
     }
     bus_noted();

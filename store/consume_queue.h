@@ -124,6 +124,8 @@ int queue_overwrite(const struct queue_env *env, struct store_queue *q, int64_t 
 struct unit_cursor {
     struct mapped_file *file;
 };
+/* The mapped file of the unit at offset, with a reference. 0; -ENOENT; another -errno: it cannot be mapped. */
+int queue_file_at(const struct queue_env *env, struct store_queue *q, int64_t offset, struct mapped_file **out);
 /* The unit at offset, which must be loaded and below max. 0; -ENOENT: its file is gone; another -errno: it cannot be
  * mapped (logged). To be called under a bus_guard. */
 int queue_unit(const struct queue_env *env, struct store_queue *q, struct unit_cursor *c, int64_t offset,

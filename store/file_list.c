@@ -235,6 +235,18 @@ int file_list_find(struct file_list *l, const char *dir, int64_t offset, struct 
     return rc;
 }
 
+struct mapped_file *file_list_peek(struct file_list *l, int64_t offset)
+{
+    struct mapped_file *m = NULL;
+    int i;
+
+    pthread_mutex_lock(&l->lock);
+    if ((i = find(l, offset)) >= 0 && l->files[i]->map)
+        m = mapped_file_ref(l->files[i]);
+    pthread_mutex_unlock(&l->lock);
+    return m;
+}
+
 int file_list_cut(struct file_list *l, const char *dir, int64_t offset)
 {
     int rc = 0;

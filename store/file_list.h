@@ -28,6 +28,8 @@ int file_list_load(struct file_list *l, const char *dir, struct fault *f);
 /* The mapped file that holds `offset`, with a reference, in *out (NULL when it fails). 0; -ENOENT: no such file; another
  * -errno: it cannot be mapped (logged; -EIO: it does not have the length it should). Any thread. */
 int file_list_find(struct file_list *l, const char *dir, int64_t offset, struct mapped_file **out);
+/* The same, but only when it is mapped already: else NULL, and nothing is waited for. */
+struct mapped_file *file_list_peek(struct file_list *l, int64_t offset);
 /* Takes over one reference. 0 or -ENOMEM. The base must be past all others. */
 int file_list_add(struct file_list *l, struct mapped_file *m);
 /* Disk space for what is written next: the file behind a list's end is made, or gets more of it. */

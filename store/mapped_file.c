@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/falloc.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,7 @@
 #define PATH_SIZE 4096
 #define ZERO_CHUNK 65536
 #define PAGE ((int64_t)4096)
+#define WARM_BITE ((size_t)128 << 10)     /* some 0.1 ms */
 
 int mapped_file_path(const char *dir, int64_t base, char *out, size_t cap)
 {
@@ -240,22 +242,65 @@ static void sync_apart(const struct mapped_file *m, int64_t from, size_t n)
 }
 #endif
 
-void mapped_file_ready(const struct mapped_file *m, int64_t from, int64_t to)
+bool mapped_file_warm(const struct mapped_file *m, int64_t from, int64_t to, bool by_page)
 {
+    bool all = false;
 #ifdef MADV_POPULATE_WRITE
-    if (!m->home || !m->home->dir)
-        return;
+    size_t done = 0;
     from &= ~(PAGE - 1);
     char *p = m->map + from;
     size_t n = (size_t)(to - from);
 
     /* Nothing here can fail in a way that an append or a sync would not meet itself, and tell. */
-    madvise(p, n, MADV_RANDOM);
-    if (madvise(p, n, MADV_POPULATE_WRITE) == 0)
-        sync_apart(m, from, n);
-    if (m->home->read_ahead)
+    if (by_page)
+        madvise(p, n, MADV_RANDOM);
+    for (all = true; all && done < n; done += WARM_BITE) {
+        all = madvise(p + done, n - done < WARM_BITE ? n - done : WARM_BITE, MADV_POPULATE_WRITE) == 0;
+        sched_yield();               /* a network loop may wait for this processor */
+    }
+    if (by_page && (!m->home || m->home->read_ahead))
         madvise(p, n, MADV_NORMAL);
 #endif
+    return all;
+}
+
+void mapped_file_ready(const struct mapped_file *m, int64_t from, int64_t to)
+{
+#ifdef MADV_POPULATE_WRITE
+    from &= ~(PAGE - 1);
+    if (m->home && m->home->dir && mapped_file_warm(m, from, to, true))
+        sync_apart(m, from, (size_t)(to - from));
+#endif
+}
+
+bool mapped_is_resident(const char *p, size_t n)
+{
+    uintptr_t at = (uintptr_t)p & ~(uintptr_t)(PAGE - 1), end = (uintptr_t)p + n;
+    unsigned char pages[256];
+
+    while (at < end) {
+        size_t want = end - at > sizeof pages * PAGE ? sizeof pages * PAGE : end - at;
+        size_t k = (want + PAGE - 1) / PAGE;
+        if (mincore((void *)at, want, pages) < 0)
+            return true;             /* not known: then it is as good as there */
+        for (size_t i = 0; i < k; i++)
+            if (!(pages[i] & 1))
+                return false;
+        at += k * PAGE;
+    }
+    return true;
+}
+
+void mapped_touch(char *p, size_t n)
+{
+    char *end = p + n, *at = (char *)((uintptr_t)p & ~(uintptr_t)(PAGE - 1));
+
+#ifdef MADV_POPULATE_READ
+    madvise(at, (size_t)(end - at), MADV_POPULATE_READ);     /* if not, the pages themselves say what is the matter */
+#endif
+    /* Mapped is not touched: a virtual machine's host may give it the page only now. */
+    for (; at < end; at += PAGE)
+        (void)*(volatile char *)(at < p ? p : at);
 }
 
 static int is_zero_range(int fd, int64_t from, int64_t end)

@@ -4,14 +4,12 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "common/be.h"
 #include "common/bus_guard.h"
 #include "common/log.h"
 #include "store/store_impl.h"
 
-#define PAGE 4096
 #define FEW_IOV 32
 #define FEW_FILES 2
 #define SCAN_DEFAULT 800             /* units: Apache's maxFilterMessageSize of 16000 bytes */
@@ -120,24 +118,6 @@ int result_add(struct store_result **out, struct mapped_file *file, char *p, uin
 
 /* ---- what is in memory ---- */
 
-static bool is_resident(const char *p, size_t n)
-{
-    uintptr_t at = (uintptr_t)p & ~(uintptr_t)(PAGE - 1), end = (uintptr_t)p + n;
-    unsigned char pages[256];
-
-    while (at < end) {
-        size_t want = end - at > sizeof pages * PAGE ? sizeof pages * PAGE : end - at;
-        size_t k = (want + PAGE - 1) / PAGE;
-        if (mincore((void *)at, want, pages) < 0)
-            return true;             /* not known: then it is as good as there */
-        for (size_t i = 0; i < k; i++)
-            if (!(pages[i] & 1))
-                return false;
-        at += k * PAGE;
-    }
-    return true;
-}
-
 bool store_far(struct store *s, int64_t physical_offset)
 {
     return commit_log_distance(&s->log, physical_offset) > s->conf.hot_bytes;
@@ -146,14 +126,8 @@ bool store_far(struct store *s, int64_t physical_offset)
 static int touch_each(void *arg)
 {
     const struct iovec *v = arg;
-    char *p = v->iov_base, *end = p + v->iov_len, *at = (char *)((uintptr_t)p & ~(uintptr_t)(PAGE - 1));
 
-#ifdef MADV_POPULATE_READ
-    if (madvise(at, (size_t)(end - at), MADV_POPULATE_READ) == 0)
-        return 0;                    /* else the pages themselves say what is the matter */
-#endif
-    for (; at < end; at += PAGE)
-        (void)*(volatile char *)(at < p ? p : at);
+    mapped_touch(v->iov_base, v->iov_len);
     return 0;
 }
 
@@ -285,7 +259,7 @@ static int take_record(struct get *g, char *p, uint32_t size, bool far)
 
     if ((rc = hold_file(g->r, g->file)) || (rc = add_extent(g->r, p, size)))
         return rc;
-    cold = far && !is_resident(p, size);
+    cold = far && !mapped_is_resident(p, size);
     if (r->n_messages == 0)
         g->first_cold = cold;
     r->cold |= cold;
@@ -520,7 +494,7 @@ static int give_one(struct store *s, const struct one_record *one, struct store_
     r->pub.bytes = one->m.size;
     r->pub.last_store_timestamp = one->m.store_timestamp;
     r->pub.far = store_far(s, one->m.physical_offset);
-    r->pub.cold = r->pub.far && !is_resident(one->p, one->m.size);
+    r->pub.cold = r->pub.far && !mapped_is_resident(one->p, one->m.size);
     *out = &r->pub;
     return 0;
 }

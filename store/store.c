@@ -224,7 +224,7 @@ static int open_store(struct store *s, const struct store_conf *conf, struct fau
         return rc;
     if ((rc = queue_table_init(&s->queues)))
         return fault_errno(f, -rc, "open the store");
-    if ((rc = load(s, f)) || (rc = write_abort(s, f)) || (rc = commit_log_start(&s->log, f)))
+    if ((rc = load(s, f)) || (rc = write_abort(s, f)) || (rc = commit_log_start(&s->log, s->conf.sync_flush, f)))
         return rc;
     if (!(rc = flush_start(s, f)) && (rc = index_start(s, f)))
         flush_stop(s);

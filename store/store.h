@@ -193,6 +193,12 @@ int store_entry(struct store *s, struct store_queue *q, int64_t offset, struct s
 int store_queue_load(struct store *s, struct store_queue *q);
 /* Whether it is known: then none of these reads the disk for it. What may not wait asks this first. */
 bool store_queue_loaded(const struct store_queue *q);
+/* Whether, besides, a store_get or store_entry that looks at up to n entries from `offset` on waits for no file of the
+ * queue. What may not wait asks this, and else has them brought on another thread. */
+bool store_queue_near(struct store_queue *q, int64_t offset, int n);
+/* Loads the queue, and brings the entries from `offset` on into memory, and some more for those who go on reading.
+ * 0 or -errno (logged). */
+int store_queue_bring(struct store *s, struct store_queue *q, int64_t offset);
 int64_t store_queue_min(struct store *s, struct store_queue *q);
 int64_t store_queue_max(struct store *s, struct store_queue *q);         /* next to be written */
 /* Store time of the message at offset; -1 when there is none; below that an -errno: the disk does not give it (logged).

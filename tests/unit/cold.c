@@ -72,6 +72,8 @@ int main(void)
     house_close();
     forget();
     house_open(keys);
+    ask_pull(&a, "g1", "T", 0, MESSAGES);        /* the queue is loaded now, and its first entries are not in memory */
+    answer_to(&a, &r);
     ask_pull(&a, "g1", "T", 0, 0);
     ask_text(&a, "maxMsgNums", "5");
     is_int(answer_to(&a, &r), RC_SUCCESS, "a pull from the disk");
