@@ -95,9 +95,12 @@ SKIP: {
     $m = Mqfs->start({mount => $tree}, storePathRootDir => "$disk/ext4/store", autoCreateSubscriptionGroup => 'true',
         flushDiskType => 'SYNC_FLUSH', syncFlushTimeout => 2000, maxHashSlotNum => 1000, maxIndexNum => 20000);
     $d = Disk->new($m);
-    is($d->send_some(50), 50, 'ext4: 50 messages, each confirmed by the disk');
+    is($d->send_some(600), 600, 'ext4: 600 messages in three files of the log, each confirmed by the disk');
+    ok($m->stop, 'ext4: a clean stop');
+    $m->again;                           # so that nobody has read them since the start
     is(system("mount -o remount,abort '$disk/ext4'"), 0, 'ext4: its journal is aborted');
     like(slurp('/proc/self/mountinfo'), qr/\Q$disk\E\/ext4 .*(\bro\b|emergency_ro)/, 'it is read-only');
+    $d->reads('ext4, read-only, not touched since the start');
     my $r = $d->send_until_refused;
     is($r->{code}, 14, 'ext4, read-only: refused with SERVICE_NOT_AVAILABLE');
     like($r->{remark}, qr/Read-only file system|could not be had|Input\/output error/, 'the remark says why') or diag($r->{remark});
