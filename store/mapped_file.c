@@ -352,6 +352,10 @@ int mapped_file_is_zero_from(const struct mapped_file *m, const char *dir, int64
 
     if (fd < 0)
         return fd;
+    /* Pages of reserved space that somebody read or was about to write look like data, a file full of them after some
+     * starts: those that nobody wrote to are let go. And none are brought for what is read here. */
+    posix_fadvise(fd, from, m->size - from, POSIX_FADV_DONTNEED);
+    posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
     n = find_extents(fd, from, m->size, extents);
     for (int i = 0; rc == 1 && i < n; i++)
         rc = is_zero_range(fd, extents[i][0], extents[i][1]);

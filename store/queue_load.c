@@ -336,10 +336,11 @@ static int64_t last_unit_time(const struct queue_env *env, struct unit_reader *r
     return time < 0 ? 0 : time;
 }
 
-/* Finds min, max and last time, and repairs the end. q->flushed must be at most what is on disk. */
-static int look(struct queue_env *env, struct store_queue *q, struct unit_reader *r)
+/* Finds min, max and last time, and repairs the end, which lies at max or before it. q->flushed must be at most what is
+ * on disk. */
+static int look_before(struct queue_env *env, struct store_queue *q, struct unit_reader *r, int64_t first, int64_t max)
 {
-    int64_t first, max = find_end(env, q, r, &first), min;
+    int64_t min;
     int rc;
 
     if (max >= 0)
@@ -362,10 +363,29 @@ static int look(struct queue_env *env, struct store_queue *q, struct unit_reader
     return 0;
 }
 
-static int look_in(struct queue_env *env, struct store_queue *q, const char *dir)
+static int look(struct queue_env *env, struct store_queue *q, struct unit_reader *r)
+{
+    int64_t first, max = find_end(env, q, r, &first);
+
+    return look_before(env, q, r, first, max);
+}
+
+/* The queue was loaded, and its end moved on in memory since. */
+static int look_again(struct queue_env *env, struct store_queue *q, struct unit_reader *r)
+{
+    int64_t first, end, last_file, max = queue_max(q);
+
+    if (q->files.was_cut)
+        return look(env, q, r);
+    units_range(&q->files, r->dir, &first, &end, &last_file);
+    return look_before(env, q, r, first, max < first ? first : max < end ? max : end);
+}
+
+static int look_in(struct queue_env *env, struct store_queue *q, const char *dir,
+                   int (*looks)(struct queue_env *env, struct store_queue *q, struct unit_reader *r))
 {
     struct unit_reader r = {.dir = dir, .file_size = env->file_size, .fd = -1};
-    int rc = look(env, q, &r);
+    int rc = looks(env, q, &r);
 
     reader_close(&r);
     if (rc)
@@ -452,7 +472,7 @@ static int load(struct queue_env *env, struct store_queue *q)
     if (!rc)
         rc = load_files(env, q, dir);
     q->flushed = INT64_MAX;
-    if (!rc && !(rc = look_in(env, q, dir)) && !(rc = queue_ext_open(env, q)))
+    if (!rc && !(rc = look_in(env, q, dir, look)) && !(rc = queue_ext_open(env, q)))
         return 0;
     file_list_free(&q->files);           /* the next call tries again, from the start */
     file_list_init(&q->files, env->file_size, &env->home);
@@ -475,7 +495,7 @@ int queue_settle(struct queue_env *env, struct store_queue *q)
     char dir[4096];
     int rc = queue_dir(env, q, dir, sizeof dir);
 
-    if (!rc && !(rc = look_in(env, q, dir)))
+    if (!rc && !(rc = look_in(env, q, dir, look_again)))
         rc = queue_ext_settle(env, q);
     return rc;
 }
