@@ -116,7 +116,7 @@ void registrar_note(struct registrar *r, struct str topic)
         for (struct target *t = r->targets; t; t = t->next)
             t->full_due = true;
     }
-    pthread_cond_signal(&r->wake);
+    registrar_wake(r);
     pthread_mutex_unlock(&r->lock);
     free(n);
 }
@@ -128,7 +128,7 @@ void registrar_kick(struct registrar *r)
         t->full_due = true;
         t->retry_ms = 0;
     }
-    pthread_cond_signal(&r->wake);
+    registrar_wake(r);
     pthread_mutex_unlock(&r->lock);
 }
 
@@ -220,7 +220,7 @@ void registrar_set_namesrv(struct registrar *r, struct str addresses)
 {
     pthread_mutex_lock(&r->lock);
     set_targets(r, addresses);
-    pthread_cond_signal(&r->wake);
+    registrar_wake(r);
     pthread_mutex_unlock(&r->lock);
 }
 
@@ -272,6 +272,7 @@ static bool start_all(struct registrar *r)
     bool any = false;
 
     pthread_mutex_lock(&r->lock);
+    r->woken = false;
     drop_removed(r);
     notes_trim(r);
     for (struct target *t = r->stop ? NULL : r->targets; t; t = t->next) {
@@ -331,7 +332,7 @@ static void *register_all(void *arg)
             talk_order_topics(r, order);
         free(order);
         pthread_mutex_lock(&r->lock);
-        if (!any && !order && !r->stop) {
+        if (!any && !order && !r->stop && !r->woken) {
             int64_t at = next_time(r);
             struct timespec deadline = {at / 1000, at % 1000 * 1000000};
             pthread_cond_timedwait(&r->wake, &r->lock, &deadline);
@@ -396,7 +397,7 @@ void registrar_stop(struct registrar *r)
         return;
     }
     r->stop = true;
-    pthread_cond_signal(&r->wake);
+    registrar_wake(r);
     pthread_cond_broadcast(&r->answered);
     pthread_mutex_unlock(&r->lock);
     pthread_join(r->thread, NULL);

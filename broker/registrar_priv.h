@@ -52,6 +52,7 @@ struct registrar {
     pthread_cond_t wake;             /* of the thread */
     pthread_cond_t answered;         /* of those who wait in registrar_sync and registrar_stop */
     bool stop;
+    bool woken;                      /* something has changed since the thread looked: it may not sleep before it has again */
     struct target *targets;
     struct note *notes, **notes_end;
     uint64_t first_note, next_note;  /* numbers of the first kept one, and of the next to come */
@@ -64,6 +65,13 @@ struct shared_body {
     struct buf bytes;
     bool made, compressed;
 };
+
+/* There may be something to do. Under the lock. */
+static inline void registrar_wake(struct registrar *r)
+{
+    r->woken = true;
+    pthread_cond_signal(&r->wake);
+}
 
 /* Sends what t->talk says. Without the lock (t does not go while t->sent). */
 void talk_start(struct registrar *r, struct target *t, struct shared_body *full);

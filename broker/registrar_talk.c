@@ -166,7 +166,7 @@ static void on_answer(void *arg, const struct command *reply, const char *why)
     else
         on_refusal(t, talk, reply);
     t->sent = false;
-    pthread_cond_signal(&r->wake);
+    registrar_wake(r);
     pthread_cond_broadcast(&r->answered);
     pthread_mutex_unlock(&r->lock);
 }

@@ -287,6 +287,27 @@ static void test_targets_change(void)
     fixture_close(&fx);
 }
 
+/* Thousands of changes, one behind the other, each at a moment of its own in the thread's round: none waits until the
+ * next period. */
+static void test_each_is_heard(void)
+{
+    struct fixture fx;
+    int64_t start, slowest = 0;
+
+    fixture_open(&fx, "");
+    registrar_run(fx.b.registrar);
+    wait_until(both_have(&fx, "orders", 6) && targets(&fx).good == 2);
+    for (int i = 0; i < 5000 && slowest < 2000; i++) {
+        start = mono_ms();
+        registrar_note(fx.b.registrar, str_of("orders"));
+        registrar_sync(fx.b.registrar, WAIT_MS);
+        if (mono_ms() - start > slowest)
+            slowest = mono_ms() - start;
+    }
+    ok(slowest < 2000, "each of 5,000 changes is told at once (the slowest took %lld ms)", (long long)slowest);
+    fixture_close(&fx);
+}
+
 static void test_large(bool compressed, int n)
 {
     struct fixture fx;
@@ -406,6 +427,7 @@ int main(void)
     test_others_share();
     test_targets_change();
     test_old_name_server();
+    test_each_is_heard();
     test_large(true, 1000);
     test_large(false, 1000);
     test_large(false, 100000);           /* its JSON is larger than a frame */
