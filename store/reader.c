@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "common/be.h"
 #include "common/bus_guard.h"
@@ -11,6 +12,8 @@
 #include "store/store_impl.h"
 
 #define FEW_IOV 32
+#define PAGE ((size_t)4096)
+#define WINDOW 64                    /* pages */
 #define FEW_FILES 2
 #define SCAN_DEFAULT 800             /* units: Apache's maxFilterMessageSize of 16000 bytes */
 #define BYTES_MAX (128 * 1024 * 1024)
@@ -230,7 +233,30 @@ struct get {
     int64_t skip_before;             /* units naming offsets before it are passed over: their file is gone */
     const char *last;                /* the last record given */
     bool first_cold;
+    uintptr_t window;                /* the page from where on it was asked which are in memory */
+    unsigned char resident[WINDOW];  /* as mincore says it */
 };
+
+/* Records of a queue lie near each other: one question to the kernel serves many of them. */
+static bool page_is_resident(struct get *g, uintptr_t page)
+{
+    size_t left = (uintptr_t)g->file->map + (size_t)g->file->size - page;
+
+    if (page - g->window >= WINDOW * PAGE) {
+        g->window = page;
+        if (mincore((void *)page, left < WINDOW * PAGE ? left : WINDOW * PAGE, g->resident) < 0)
+            memset(g->resident, 1, WINDOW);      /* not known: then it is as good as there */
+    }
+    return g->resident[(page - g->window) / PAGE] & 1;
+}
+
+static bool is_resident(struct get *g, const char *p, size_t n)
+{
+    for (uintptr_t page = (uintptr_t)p & ~(uintptr_t)(PAGE - 1); page < (uintptr_t)p + n; page += PAGE)
+        if (!page_is_resident(g, page))
+            return false;
+    return true;
+}
 
 static bool is_full(const struct get *g, uint32_t size)
 {
@@ -259,7 +285,7 @@ static int take_record(struct get *g, char *p, uint32_t size, bool far)
 
     if ((rc = hold_file(g->r, g->file)) || (rc = add_extent(g->r, p, size)))
         return rc;
-    cold = far && !mapped_is_resident(p, size);
+    cold = far && !is_resident(g, p, size);
     if (r->n_messages == 0)
         g->first_cold = cold;
     r->cold |= cold;

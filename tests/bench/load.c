@@ -9,6 +9,7 @@
  *
  *     -t TOPIC -g GROUP -c CONNECTIONS -m IN_FLIGHT -d SECONDS -w WARM_UP_SECONDS -b BODY_BYTES
  *     -q QUEUES -n BATCH -r RATE -f FLOOR_HOST:PORT -p PID (whose CPU time is told)
+ *     pull: -r is how many messages a second at most
  *     -M MESSAGES: send: stop after so many instead of after -d
  *     -s: never sleep, so that the serving process has nobody to wake
  *
@@ -50,7 +51,7 @@ struct totals {
 };
 
 static struct options opt = {.topic = "BenchTopic", .group = "bench", .conns = 4, .in_flight = 16, .body = 128,
-                             .queues = 4, .batch = 32, .rate = 1000, .seconds = 5, .warm_up = 1};
+                             .queues = 4, .batch = 32, .seconds = 5, .warm_up = 1};
 static struct totals total;
 
 /* ---- frames ---- */
@@ -236,8 +237,25 @@ static void on_sent(struct link *l, const char *h, size_t hn, const char *b, siz
 
 /* ---- pull ---- */
 
+/* Where -r says so, until as many messages as came may have come. */
+static void keep_rate(void)
+{
+    static int64_t began;
+    static long before;
+    int64_t now = now_ns(), due;
+
+    if (!began) {
+        began = now;
+        before = total.good;
+    }
+    due = opt.rate ? began + (int64_t)(1e9 * (double)(total.good - before) / opt.rate) : now;
+    if (due > now)
+        usleep((useconds_t)((due - now) / 1000));
+}
+
 static void pull_next(struct link *l)
 {
+    keep_rate();
     l->offsets[l->queue] = l->offset;
     l->queue = (l->queue + 1) % opt.queues;
     if (!stopping)
@@ -599,6 +617,8 @@ static void parse(int argc, char **argv)
         case 's': opt.spin = true; break;
         default: exit(2);
         }
+    if (!opt.rate && strcmp(opt.mode, "pull") != 0)
+        opt.rate = 1000;
     if (opt.conns < 1 || opt.in_flight < 1 || opt.queues < 1 || opt.queues > 10 || opt.body < 0)
         die("numbers of connections, in flight and queues (1 to 10) must make sense");
 }
