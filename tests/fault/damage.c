@@ -198,6 +198,7 @@ struct row {
     struct lack may;                 /* what may be gone at most */
     bool silent;                     /* what is lost need not be told: a file that says nothing of its own */
     bool only_killed;                /* after a clean stop there is none */
+    bool begin;                      /* its first bytes instead of its last ones, and flipped only; a recovery tells each loss */
 };
 
 static const struct fault *fault_of_errno(void)
@@ -238,6 +239,7 @@ static void put_all(void)
 }
 
 static struct lack *shared;
+static bool recovers;                /* the store was not stopped cleanly */
 
 /* Starts a broker on what lies there. false: it does not start, or dies. */
 static bool try_start(const char *what, size_t at)
@@ -292,6 +294,8 @@ static bool one(const struct row *r, struct file *f, size_t at, bool cut)
     /* a cut file is not whole: what it lost is told */
     if (good && cut && !r->silent && shared->topics + shared->groups + shared->offsets + shared->messages > 0)
         good = log_says(name);
+    if (good && r->begin && recovers && shared->messages > 0)
+        good = log_says(name) && log_says("damaged");
     if (!good)
         tell(cut ? "cut" : "flipped", r, f, at);
     return good;
@@ -310,16 +314,18 @@ static struct file *find_file(const char *end)
 static void damage(const struct row *r, const char *how)
 {
     struct file *f = find_file(r->file);
-    size_t from, tried = 0;
+    size_t from, to, tried = 0;
     int bad = 0;
 
     if (!ok(f && f->bytes.n, "%s: there is %s", how, r->file))
         return;
-    from = f->bytes.n > TAIL ? f->bytes.n - TAIL : 0;
-    for (size_t at = from + (size_t)random() % stride; at < f->bytes.n && bad < 5; at += stride) {
+    from = f->bytes.n > TAIL && !r->begin ? f->bytes.n - TAIL : 0;
+    to = r->begin && f->bytes.n > TAIL ? TAIL : f->bytes.n;
+    for (size_t at = from + (size_t)random() % stride; at < to && bad < 5; at += stride) {
         bad += !one(r, f, at, false);
-        bad += !one(r, f, at, true);
-        tried += 2;
+        if (!r->begin)
+            bad += !one(r, f, at, true);
+        tried += 1 + !r->begin;
     }
     if (f->bytes.n < stride)
         for (size_t at = 0; at < f->bytes.n; at += 7)
@@ -357,12 +363,14 @@ static void all_damages(bool killed)
         {"/lock", {0}, true},
         {"/abort", {0}, true, .only_killed = true},
         {"commitlog/00000000000000000000", {0}, false},     /* its last 4 KiB are empty */
+        {"commitlog/00000000000000000000", {.messages = 1}, false, .begin = true},
         {"Topic-00/0/00000000000000000000", {0}, false},
         {"/index/", {0}, true},
     };
     const char *how = killed ? "killed" : "stopped";
     int status;
 
+    recovers = killed;
     house_remove();
     n_files = 0;
     run_child(make_store, &killed, &status);
