@@ -1,7 +1,7 @@
 /* Finding the log's end and making the queues agree with it, before anything runs.
  *
  * After a clean stop the checkpoint names the end; when nothing but zeros follows
- * it, nothing else is read. Else the log is read record by record, from the file
+ * it, and as many queues are there as then, nothing else is read. Else the log is read record by record, from the file
  * that the checkpoint allows, to the first one that is not whole; each record's
  * unit is compared with its queue and written where it is missing or differs. Only
  * the queues that these records name are opened. A queue that misses units from
@@ -18,6 +18,7 @@
 #include "common/clock.h"
 #include "common/codes.h"
 #include "common/log.h"
+#include "store/queue_count.h"
 #include "store/read_ahead.h"
 #include "store/store_impl.h"
 
@@ -648,7 +649,9 @@ int recover(struct store *s, bool after_crash, struct fault *f)
     }
     if (!after_crash && any && is_clean_end(s, at, first, end)) {
         c.from = c.end = at;
-        return finish(s, &c, f);
+        if (!queue_count_fell(s->checkpoint_path, s->queue_dir, at))
+            return finish(s, &c, f);
+        any = false;
     }
     if (any)
         at = after_crash ? start_by_time(&c, first, end, at > 0 ? at : end) : start_after_stop(&c, first, end);

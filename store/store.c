@@ -13,6 +13,7 @@
 #include "common/codes.h"
 #include "common/file.h"
 #include "common/log.h"
+#include "store/queue_count.h"
 #include "store/store_impl.h"
 
 #define SYNC_FLUSH_MS 10
@@ -266,7 +267,7 @@ int store_open(const struct store_conf *conf, struct store **out, struct fault *
 
 int store_close(struct store *s)
 {
-    int rc, index_rc;
+    int rc, index_rc, count_rc;
 
     if (!s)
         return 0;
@@ -279,6 +280,8 @@ int store_close(struct store *s)
         s->checkpoint.index_time = atomic_load(&s->index.safe_time);
         rc = checkpoint_write(s->checkpoint_path, &s->checkpoint);
     }
+    if (!rc && (count_rc = queue_count_note(s->checkpoint_path, s->queue_dir, s->checkpoint.queue_offset)))
+        log_warn("store %s: its queues were not counted: %s", s->root, strerror(-count_rc));
     if (!rc)
         rc = index_rc;
     if (!rc && s->writes != WRITES_FAILED) {

@@ -1,0 +1,15 @@
+/* How many queues a clean stop left. A start reads no queue, so without it one whose directory was lost meanwhile would
+ * silently begin anew. Kept in the file "checkpoint", behind what Apache's broker has there; it leaves that as it is. */
+#ifndef STORE_QUEUE_COUNT_H
+#define STORE_QUEUE_COUNT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Notes the directories of queue_dir for a log that ends there, and syncs the file, which is there. 0 or -errno. */
+int queue_count_note(const char *checkpoint, const char *queue_dir, int64_t log_end);
+/* Whether there are fewer now than were noted for a log that ends there (logged). Reads the topics' names; of many topics
+ * their directories are not looked into. */
+bool queue_count_fell(const char *checkpoint, const char *queue_dir, int64_t log_end);
+
+#endif
