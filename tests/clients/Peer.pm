@@ -19,7 +19,7 @@ our $PEER = $ENV{MQ_PEER} || 'mqfs';
 our $CLIENTS = Mqfs::clients();
 my $HERE = dirname(abs_path(__FILE__));
 # short-lived JVMs: start quickly, stay small
-my @JVM = (qw(-Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto),
+my @JVM = (qw(-Xmx256m -XX:+UseSerialGC -XX:-UsePerfData -XX:TieredStopAtLevel=1 -Xshare:auto),
     "-Drmq.logback.configurationFile=$HERE/java/logback.xml");
 
 # Does the name server list the broker? Apache's registers only 10 s after its

@@ -269,7 +269,7 @@ sub await_written {
 # Apache's Java client on our broker: a push consumer from the first message on gets each once.
 sub java_consumer {
     my ($dir, $ns, $want) = @_;
-    my ($status, $out) = sh('exec timeout 120 java -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 '
+    my ($status, $out) = sh('exec timeout 120 java -Xmx256m -XX:+UseSerialGC -XX:-UsePerfData -XX:TieredStopAtLevel=1 '
         . '"-Duser.home=$3" -Djava.io.tmpdir="$3" -Drocketmq.client.logRoot="$3" -cp "$1/*" "$2" 127.0.0.1:"$4" Mixed java-group "$5"',
         apache_jars(), Mqfs::root() . '/tests/fault/Drain.java', $dir, $ns, $want);
     like($out, qr/^got $want, distinct $want$/m, "the Java consumer gets each of $want once") or diag($out);
