@@ -16,10 +16,6 @@
 #define MAGIC UINT64_C(0x6d7166732d716331)   /* "mqfs-qc1" */
 #define LOOK_INTO 1000                   /* topics; of more, only they are counted: their queues would take seconds on a cold disk */
 
-struct count {
-    int64_t topics, queues;              /* queues -1: not counted */
-};
-
 static bool is_dir(DIR *d, const struct dirent *e)
 {
     struct stat st;
@@ -65,7 +61,7 @@ static int64_t queues_in(DIR *d)
     return errno ? -errno : all;
 }
 
-static int look(const char *queue_dir, struct count *out)
+static int look(const char *queue_dir, struct queue_count *out)
 {
     DIR *d;
 
@@ -84,7 +80,7 @@ static int look(const char *queue_dir, struct count *out)
 int queue_count_note(const char *checkpoint, const char *queue_dir, int64_t log_end)
 {
     char raw[SIZE];
-    struct count c;
+    struct queue_count c;
     int fd, rc = look(queue_dir, &c);
     ssize_t n;
 
@@ -102,17 +98,25 @@ int queue_count_note(const char *checkpoint, const char *queue_dir, int64_t log_
     return rc;
 }
 
-bool queue_count_fell(const char *checkpoint, const char *queue_dir, int64_t log_end)
+bool queue_count_get(const char *checkpoint, struct queue_count *out)
 {
     char raw[SIZE];
     int fd = open(checkpoint, O_RDONLY | O_CLOEXEC), rc = fd < 0 ? -errno : file_read_at(fd, raw, SIZE, AT);
-    struct count was, now;
 
     if (fd >= 0)
         close(fd);
-    if (rc || be64_get(raw) != MAGIC || (int64_t)be64_get(raw + 8) != log_end || look(queue_dir, &now))
+    if (rc || be64_get(raw) != MAGIC)
         return false;
-    was = (struct count){(int64_t)be64_get(raw + 16), (int64_t)be64_get(raw + 24)};
+    *out = (struct queue_count){(int64_t)be64_get(raw + 8), (int64_t)be64_get(raw + 16), (int64_t)be64_get(raw + 24)};
+    return true;
+}
+
+bool queue_count_fell(const char *checkpoint, const char *queue_dir, int64_t log_end)
+{
+    struct queue_count was, now;
+
+    if (!queue_count_get(checkpoint, &was) || was.log_end != log_end || look(queue_dir, &now))
+        return false;
     if (now.topics >= was.topics && (was.queues < 0 || now.queues < 0 || now.queues >= was.queues))
         return false;
     log_warn("%s: there were %" PRId64 " topics with %" PRId64 " queues at the last stop, and are %" PRId64 " with %" PRId64

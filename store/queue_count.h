@@ -12,4 +12,10 @@ int queue_count_note(const char *checkpoint, const char *queue_dir, int64_t log_
  * their directories are not looked into. */
 bool queue_count_fell(const char *checkpoint, const char *queue_dir, int64_t log_end);
 
+struct queue_count {
+    int64_t log_end, topics, queues;     /* queues -1: not counted */
+};
+/* What was noted; false: nothing. */
+bool queue_count_get(const char *checkpoint, struct queue_count *out);
+
 #endif

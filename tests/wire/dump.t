@@ -111,6 +111,8 @@ is(scalar(grep { $_->{slot} != $_->{hash} % 700 || $_->{before} >= $_->{entry} }
 is(join(' ', map { $_->{entry} // 'header' } lines_of('--from', 5, '--count', 3, $index)), 'header 5 6', '... from one on');
 
 like((lines_of("$store/checkpoint"))[0]{physicMsgTimestamp}, qr/^20\d\d-/, 'the checkpoint');
+like((dump_of("$store/checkpoint"))[1], qr/^# ours: at the stop the log ended at [1-9]\d*, and there were [1-9]\d* topics with [1-9]\d* queues/m,
+    '... and the queues that were counted');
 my ($rc, $text) = dump_of("$store/config/topics.json");
 like($text, qr/^# configuration, \d+ bytes\n\{\n\t"dataVersion":\{\n/, 'a config file, pretty');
 like((dump_of("$store/audit.log"))[1], qr/^# audit, .*\n\{.*"what":"topic.create".*\}\n/, 'the audit');

@@ -10,6 +10,7 @@
 #include "common/json.h"
 #include "store/checkpoint.h"
 #include "store/export.h"
+#include "store/queue_count.h"
 #include "tools/admin/dump_priv.h"
 
 #define JSON_MEMORY ((size_t)1 << 30)
@@ -17,6 +18,7 @@
 
 int dump_checkpoint(struct dump *d)
 {
+    struct queue_count count;
     struct checkpoint c;
     int rc = checkpoint_read(d->path, &c, &d->f);
     const int64_t v[CHECKPOINT_FIELDS] = {c.log_time,       c.queue_time,     c.index_time,
@@ -34,6 +36,9 @@ int dump_checkpoint(struct dump *d)
     rc = line_end(d);
     if (d->size < CHECKPOINT_FIELDS * 8)
         line_remark(d, "the file is cut: %" PRId64 " bytes", d->size);
+    if (queue_count_get(d->path, &count))
+        line_remark(d, "ours: at the stop the log ended at %" PRId64 ", and there were %" PRId64 " topics with %" PRId64
+                    " queues (-1: not counted)", count.log_end, count.topics, count.queues);
     return rc;
 }
 
