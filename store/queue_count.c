@@ -14,7 +14,9 @@
 #define AT 64                            /* Apache's fields end at 48 */
 #define SIZE 32
 #define MAGIC UINT64_C(0x6d7166732d716331)   /* "mqfs-qc1" */
-#define LOOK_INTO 1000                   /* topics; of more, only they are counted: their queues would take seconds on a cold disk */
+/* Topics: of more, the queues are not counted, and of more than that, nothing is: on a cold disk it would take seconds. */
+#define LOOK_INTO 1000
+#define COUNT 10000
 
 static bool is_dir(DIR *d, const struct dirent *e)
 {
@@ -27,7 +29,7 @@ static bool is_dir(DIR *d, const struct dirent *e)
     return fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
 }
 
-/* The directories in one; takes over fd. Their number or -errno. */
+/* The directories in one; takes over fd. Their number, more than COUNT when there are more, or -errno. */
 static int64_t dirs_in(int fd)
 {
     DIR *d = fd < 0 ? NULL : fdopendir(fd);
@@ -40,9 +42,9 @@ static int64_t dirs_in(int fd)
             close(fd);
         return n;
     }
-    while ((errno = 0, e = readdir(d)))
+    while (n <= COUNT && (errno = 0, e = readdir(d)))
         n += is_dir(d, e);
-    n = errno ? -errno : n;
+    n = n <= COUNT && errno ? -errno : n;
     closedir(d);
     return n;
 }
@@ -87,7 +89,7 @@ int queue_count_note(const char *checkpoint, const char *queue_dir, int64_t log_
     if (rc)
         return rc;
     be64_put(raw, MAGIC);
-    be64_put(raw + 8, (uint64_t)log_end);
+    be64_put(raw + 8, c.topics > COUNT ? UINT64_MAX : (uint64_t)log_end);      /* -1: for no log */
     be64_put(raw + 16, (uint64_t)c.topics);
     be64_put(raw + 24, (uint64_t)c.queues);
     if ((fd = open(checkpoint, O_WRONLY | O_CLOEXEC)) < 0)

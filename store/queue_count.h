@@ -8,8 +8,8 @@
 
 /* Notes the directories of queue_dir for a log that ends there, and syncs the file, which is there. 0 or -errno. */
 int queue_count_note(const char *checkpoint, const char *queue_dir, int64_t log_end);
-/* Whether there are fewer now than were noted for a log that ends there (logged). Reads the topics' names; of many topics
- * their directories are not looked into. */
+/* Whether there are fewer now than were noted for a log that ends there (logged). Reads the names of up to 10,000 topics, and
+ * looks into the directories of up to 1,000; with more topics nothing is noted. */
 bool queue_count_fell(const char *checkpoint, const char *queue_dir, int64_t log_end);
 
 struct queue_count {

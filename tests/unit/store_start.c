@@ -9,6 +9,7 @@
 
 #include "common/file.h"
 #include "common/log.h"
+#include "store/queue_count.h"
 #include "tests/unit/store_help.h"
 #include "tests/unit/tap.h"
 
@@ -148,6 +149,46 @@ static void test_batch_queues(void)
     test_clean(&conf);
 }
 
+/* ---- how many queues there are ---- */
+
+static void make_topics(const struct store_conf *conf, int from, int to)
+{
+    char name[64];
+
+    for (int i = from; i < to; i++) {
+        snprintf(name, sizeof name, "consumequeue/empty-%d", i);
+        if (mkdir(path_in(conf, name), 0755))
+            exit(2);
+    }
+}
+
+/* What a stop counts is bounded: a start has to count it again. */
+static void test_count(void)
+{
+    struct store_conf conf = test_conf();
+    struct queue_count c = {0};
+    struct store *s = test_open(&conf);
+    struct store_put put = {0};
+
+    for (int i = 0; i < 7; i++)
+        test_append(s, store_queue(s, str_of("TopicA"), i), 0, &put);
+    test_close(s);
+    ok(queue_count_get(path_in(&conf, "checkpoint"), &c) && c.log_end == put.end && c.topics == 1 && c.queues == 7,
+       "a stop counts topics and queues");
+    make_topics(&conf, 0, 1000);
+    test_close(test_open(&conf));
+    ok(queue_count_get(path_in(&conf, "checkpoint"), &c) && c.log_end == put.end && c.topics == 1001 && c.queues == -1,
+       "of more than 1,000 topics no queues");
+    make_topics(&conf, 1000, 10000);
+    test_close(test_open(&conf));
+    ok(queue_count_get(path_in(&conf, "checkpoint"), &c) && c.log_end == -1, "with more than 10,000 nothing is noted");
+    remove_in(&conf, "consumequeue/empty-1");
+    s = test_open(&conf);
+    ok(store_queue_max(s, store_queue(s, str_of("TopicA"), 3)) == 1, "and the start goes on without");
+    test_close(s);
+    test_clean(&conf);
+}
+
 /* ---- damage in two places ---- */
 
 static void spoil(const struct store_conf *conf, int64_t log_offset)
@@ -247,6 +288,7 @@ int main(void)
 {
     test_holes();
     test_batch_queues();
+    test_count();
     test_two_damages(true);
     test_two_damages(false);
     test_progress();

@@ -36,7 +36,7 @@ int dump_checkpoint(struct dump *d)
     rc = line_end(d);
     if (d->size < CHECKPOINT_FIELDS * 8)
         line_remark(d, "the file is cut: %" PRId64 " bytes", d->size);
-    if (queue_count_get(d->path, &count))
+    if (queue_count_get(d->path, &count) && count.log_end >= 0)
         line_remark(d, "ours: at the stop the log ended at %" PRId64 ", and there were %" PRId64 " topics with %" PRId64
                     " queues (-1: not counted)", count.log_end, count.topics, count.queues);
     return rc;
