@@ -277,15 +277,13 @@ static void miss(struct get *g, enum store_status why)
         g->r->pub.status = why;
 }
 
-static int take_record(struct get *g, char *p, uint32_t size, bool far)
+static int take_record(struct get *g, char *p, uint32_t size, bool far, bool cold)
 {
     struct store_result *r = &g->r->pub;
-    bool cold;
     int rc;
 
     if ((rc = hold_file(g->r, g->file)) || (rc = add_extent(g->r, p, size)))
         return rc;
-    cold = far && !is_resident(g, p, size);
     if (r->n_messages == 0)
         g->first_cold = cold;
     r->cold |= cold;
@@ -315,7 +313,7 @@ static bool tags_wanted(struct get *g, int64_t code)
 static int look_at(struct get *g, const struct store_entry *e)
 {
     const struct store_filter *want = g->filter;
-    bool far;
+    bool far, away;
     char *p;
     int rc;
 
@@ -341,6 +339,9 @@ static int look_at(struct get *g, const struct store_entry *e)
     p = g->file->map + (e->physical_offset - g->file->base);
     /* mincore calls a page resident while it is still being read ahead: what is far is left to who may wait. */
     far = store_far(g->s, e->physical_offset);
+    /* What was written in this run is there; what was before, on a machine that was started anew, perhaps not. */
+    away = (far || e->physical_offset < g->s->run_from) && !is_resident(g, p, e->size);
+    far |= away;
     if (!far && !looks_right(p, e->physical_offset, e->size)) {
         miss(g, STORE_MESSAGE_WAS_REMOVING);
         return 0;
@@ -349,7 +350,7 @@ static int look_at(struct get *g, const struct store_entry *e)
         miss(g, STORE_NO_MATCHED_MESSAGE);
         return 0;
     }
-    return take_record(g, p, e->size, far);
+    return take_record(g, p, e->size, far, away && store_far(g->s, e->physical_offset));
 }
 
 static int scan_queue(struct get *g, struct store_queue *q, int64_t offset)

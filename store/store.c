@@ -211,6 +211,7 @@ static int load(struct store *s, struct fault *f)
         (rc = recover(s, after_crash || s->log.files.was_cut, f)) ||
         (rc = index_open(s, after_crash || s->log.files.was_cut, f)))
         return rc;
+    s->run_from = commit_log_max(&s->log);
     s->checkpoint.log_time = atomic_load(&s->log.last_time);
     atomic_store(&s->flush.flushed_time, s->checkpoint.log_time);
     rc = checkpoint_write(s->checkpoint_path, &s->checkpoint);

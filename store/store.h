@@ -150,9 +150,9 @@ struct store_result {              /* malloc'd by store_get, given back by store
     int64_t next_begin, min, max;
     int n_messages;
     int64_t bytes;
-    bool far;                      /* some of it is far from the log's end: touch it on a worker before sending. Even
-                                    * what the kernel calls resident may still be on its way from the disk */
-    bool cold;                     /* and some of that was not in memory */
+    bool far;                      /* some of it is not in memory, or far from the log's end: touch it on a worker before
+                                    * sending. Even what the kernel calls resident may still be on its way from the disk */
+    bool cold;                     /* some of it is both */
     int n_iov;                     /* adjacent records are one extent */
     struct iovec *iov;             /* into the mapped log */
     int64_t last_store_timestamp;  /* of the last message given; 0 when far */

@@ -24,6 +24,7 @@ struct store {
     int lock_fd;
     int64_t boot_time;
     struct commit_log log;
+    int64_t run_from;                /* the log's end when this run began */
     struct queue_env env;
     struct queue_table queues;
     struct queue_maps maps;

@@ -14,13 +14,13 @@
 
 static struct store_queue *queue(struct store *s) { return store_queue(s, str_of("TopicA"), 0); }
 
-/* Tells the system to forget the queue's files, which nobody has mapped. */
-static void forget(const struct store_conf *conf)
+/* Tells the system to forget files which nobody has mapped. */
+static void forget(const struct store_conf *conf, const char *files)
 {
     char pattern[512];
     glob_t g = {0};
 
-    snprintf(pattern, sizeof pattern, "%s/consumequeue/TopicA/0/*", conf->root);
+    snprintf(pattern, sizeof pattern, "%s/%s", conf->root, files);
     glob(pattern, 0, NULL, &g);
     for (size_t i = 0; i < g.gl_pathc; i++) {
         int fd = open(g.gl_pathv[i], O_RDONLY | O_CLOEXEC);
@@ -33,7 +33,8 @@ static void forget(const struct store_conf *conf)
 
 static struct store *open_cold(const struct store_conf *conf)
 {
-    forget(conf);
+    forget(conf, "consumequeue/TopicA/0/*");
+    forget(conf, "commitlog/*");
     return test_open(conf);
 }
 
@@ -76,6 +77,34 @@ static void test_disk(const struct store_conf *conf)
     test_close(s);
 }
 
+static bool is_far(struct store *s, int64_t offset)
+{
+    struct store_result *r = store_get(s, queue(s), offset, &test_limits, NULL);
+    bool far = r->far;
+
+    if (r->status != STORE_FOUND || store_touch(r))
+        printf("# no message at %lld\n", (long long)offset);
+    store_release(r);
+    return far;
+}
+
+/* Messages that are near by their distance and not in memory, as after a restart of the machine. */
+static void test_messages(const struct store_conf *conf)
+{
+    struct store *s = open_cold(conf);
+    struct store_put put;
+
+    store_queue_bring(s, queue(s), N / 2);
+    if (forgets(s))
+        ok(is_far(s, N / 2), "messages that are not in memory are to be touched by who may wait");
+    else
+        ok(true, "# SKIP this file system does not forget");
+    ok(!is_far(s, N / 2), "then they are near");
+    is_int(test_append(s, queue(s), N, &put), 0, "a message more");
+    ok(!is_far(s, N), "what was written in this run is near");
+    test_close(s);
+}
+
 int main(void)
 {
     struct store_conf conf = test_conf();
@@ -91,6 +120,7 @@ int main(void)
     ok(store_queue_near(queue(s), 0, FEW) && store_queue_near(queue(s), PER - 1, 2), "what was written is all near");
     test_close(s);
     test_disk(&conf);
+    test_messages(&conf);
     test_clean(&conf);
     return tap_done();
 }
