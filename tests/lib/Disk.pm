@@ -92,6 +92,9 @@ sub reads {
         if ($r->{code} != 0) { $why = "pull at $at: $r->{code} $r->{remark}"; last }
         for (my $p = 0; $p < length $r->{body}; $at++) {
             my ($size) = unpack 'N', substr $r->{body}, $p, 4;
+            my $is = unpack 'N', substr $r->{body}, $p + 24, 4;
+            # One that was not acknowledged may be lost again when the system forgets what it could not write.
+            $wrong += defined $acked->[$at++] while $at < $is;
             my ($length) = unpack 'N', substr $r->{body}, $p + 84, 4;
             $wrong++ if defined $acked->[$at] && substr($r->{body}, $p + 88, $length) ne $acked->[$at];
             $p += $size;
