@@ -35,6 +35,7 @@ struct store_queue {
     struct mapped_file *tail;            /* where the next unit goes, owned by files; append lock */
     struct file_list files;
     struct queue_ext *ext;               /* queue_ext.h; NULL: it has none; set by the load */
+    _Atomic uint64_t seen;               /* which of its pages were in memory, and when: queue_near.c */
     _Atomic(void *) data;                /* the owner's */
     uint16_t topic_n;
     char topic[];

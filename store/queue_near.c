@@ -3,11 +3,14 @@
 #include <inttypes.h>
 
 #include "common/bus_guard.h"
+#include "common/clock.h"
 #include "common/log.h"
 #include "store/queue_maps.h"
 #include "store/store_impl.h"
 
 #define BRING_UNITS 8192             /* 160 KiB of them: what the next pulls will ask for */
+#define SEEN_UNITS 4096              /* 20 pages of them: asked about at a time */
+#define PAGE 4096
 #define TAIL_UNITS 204               /* a page of them: written or looked at just now */
 
 /* The part of units [from, end) that lies in one file. */
@@ -41,9 +44,33 @@ static bool is_near(struct store_queue *q, int64_t from, int64_t end)
     return near;
 }
 
+/* ---- what was seen a moment ago: a question to the kernel costs as much as to read three messages ---- */
+
+static int64_t page_of(int64_t offset) { return offset * UNIT_SIZE / PAGE; }
+
+/* page << 24 | pages << 16 | the second, low bits */
+static bool was_seen(struct store_queue *q, int64_t from, int64_t end, int64_t second)
+{
+    uint64_t seen = atomic_load_explicit(&q->seen, memory_order_relaxed);
+    int64_t page = (int64_t)(seen >> 24), pages = seen >> 16 & 0xff;
+
+    return (seen & 0xffff) == (uint64_t)(second & 0xffff) && page_of(from) >= page && page_of(end - 1) < page + pages;
+}
+
+static bool look(struct store_queue *q, int64_t from, int64_t end, int64_t max, int64_t second)
+{
+    int64_t ahead = from + SEEN_UNITS < max ? from + SEEN_UNITS : max;
+
+    if (ahead <= end || !is_near(q, from, ahead))
+        return is_near(q, from, end);
+    atomic_store_explicit(&q->seen, (uint64_t)page_of(from) << 24 | (uint64_t)(page_of(ahead - 1) - page_of(from) + 1) << 16 |
+                          (uint64_t)(second & 0xffff), memory_order_relaxed);
+    return true;
+}
+
 bool store_queue_near(struct store_queue *q, int64_t offset, int n)
 {
-    int64_t min, max;
+    int64_t min, max, end, second;
 
     if (!atomic_load_explicit(&q->loaded, memory_order_acquire))
         return false;
@@ -51,7 +78,11 @@ bool store_queue_near(struct store_queue *q, int64_t offset, int n)
     max = queue_max(q);
     if (offset < min || offset >= max || max - offset <= TAIL_UNITS)
         return true;
-    return !q->ext && is_near(q, offset, max - offset < n ? max : offset + n);
+    if (q->ext)
+        return false;
+    end = max - offset < n ? max : offset + n;
+    second = mono_ms() / 1000;
+    return was_seen(q, offset, end, second) || look(q, offset, end, max, second);
 }
 
 static int touch_piece(void *arg)
