@@ -16,6 +16,7 @@
 
 #define PATH_SIZE 4096
 #define ZERO_CHUNK 65536
+#define FORGET_MIN ((int64_t)64 << 20)   /* what is less is read as soon as let go */
 #define PAGE ((int64_t)4096)
 #define WARM_BITE ((size_t)128 << 10)     /* some 0.1 ms */
 
@@ -354,7 +355,8 @@ int mapped_file_is_zero_from(const struct mapped_file *m, const char *dir, int64
         return fd;
     /* Pages of reserved space that somebody read or was about to write look like data, a file full of them after some
      * starts: those that nobody wrote to are let go. And none are brought for what is read here. */
-    posix_fadvise(fd, from, m->size - from, POSIX_FADV_DONTNEED);
+    if (m->size - from >= FORGET_MIN)
+        posix_fadvise(fd, from, m->size - from, POSIX_FADV_DONTNEED);
     posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
     n = find_extents(fd, from, m->size, extents);
     for (int i = 0; rc == 1 && i < n; i++)
