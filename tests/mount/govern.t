@@ -139,7 +139,7 @@ SKIP: {
         "message.type=DELAY\nmqfs.owner=daemon\n", 'the owner sets attributes');
     like(as('daemon', 'daemon', "echo $_ > \$1/attributes; cat \$2", "$mq/TopicA", $last), qr{^sh: .*error\n/TopicA/attributes: only root hands a topic over},
         "... but does not hand it over: $_") for '+mqfs.owner=bin', '-mqfs.owner', '+mqfs.owner=', 'mqfs.owner=bin';
-    is(sh('echo +mqfs.owner=bin > $1/attributes; stat -c %U $1; chown daemon $1; echo $2 > $1/type; cat $1/attributes', "$mq/TopicA", $type =~ s/\n//r),
+    is(sh('echo +mqfs.owner=bin > $1/attributes; i=0; while [ $i -lt 100 ] && [ "$(stat -c %U $1)" != bin ]; do sleep 0.02; i=$((i + 1)); done; stat -c %U $1; chown daemon $1; echo $2 > $1/type; cat $1/attributes', "$mq/TopicA", $type =~ s/\n//r),
         "bin\nmessage.type=${type}mqfs.owner=daemon\n", '... root does, and chown shows');
     is(slurp("$mq/TopicA/perm"), "4\n", '... and nothing changed');
     is(as('bin', 'adm', 'echo 6 > $1/perm && cat $1/perm', "$mq/TopicA"), "6\n", 'one of adminGroup does');
