@@ -10,8 +10,10 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
+#include "common/bus_guard.h"
 #include "common/log.h"
 
 #define PATH_SIZE 4096
@@ -292,9 +294,10 @@ bool mapped_is_resident(const char *p, size_t n)
     return true;
 }
 
-void mapped_touch(char *p, size_t n)
+static int touch(void *arg)
 {
-    char *end = p + n, *at = (char *)((uintptr_t)p & ~(uintptr_t)(PAGE - 1));
+    const struct iovec *v = arg;
+    char *p = v->iov_base, *end = p + v->iov_len, *at = (char *)((uintptr_t)p & ~(uintptr_t)(PAGE - 1));
 
 #ifdef MADV_POPULATE_READ
     madvise(at, (size_t)(end - at), MADV_POPULATE_READ);     /* if not, the pages themselves say what is the matter */
@@ -302,7 +305,10 @@ void mapped_touch(char *p, size_t n)
     /* Mapped is not touched: a virtual machine's host may give it the page only now. */
     for (; at < end; at += PAGE)
         (void)*(volatile char *)(at < p ? p : at);
+    return 0;
 }
+
+int mapped_touch(char *p, size_t n) { return bus_guarded(touch, &(struct iovec){p, n}); }
 
 static int is_zero_range(int fd, int64_t from, int64_t end)
 {

@@ -58,8 +58,8 @@ int mapped_file_create(struct mapped_file *m, const char *dir, int64_t reserve, 
 int mapped_file_reserve(const struct mapped_file *m, const char *dir, int64_t from, int64_t n);
 /* Whether n mapped bytes are all in memory. A system call, and no wait. */
 bool mapped_is_resident(const char *p, size_t n);
-/* Brings n mapped bytes into memory. Under a guard: a page that cannot be had is a signal. */
-void mapped_touch(char *p, size_t n);
+/* Brings n mapped bytes into memory. 0; -EIO: a page cannot be had, and bus_why says which. */
+int mapped_touch(char *p, size_t n);
 /* Puts [from, to) (relative to the file) on disk: data, and the metadata needed to read it. 0 or -errno. */
 int mapped_file_sync(const struct mapped_file *m, int64_t from, int64_t to);
 /* Brings [from, to) into memory for writing, so that who writes there takes no page faults; what is there stays. false:

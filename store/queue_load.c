@@ -226,9 +226,12 @@ static int parse(void *arg)
     struct record_at *w = arg;
     struct message *m = &w->m;
 
-    if ((w->rc = message_record_get(w->p, w->n, false, m)) || (w->is_ours = str_eq(m->topic, w->topic)))
+    if ((w->rc = message_record_get(w->p, w->n, false, m)))
         return 0;
-    if (m->topic.n > sizeof w->name)
+    w->is_ours = str_eq(m->topic, w->topic);
+    if (w->is_ours)
+        m->topic = w->topic;             /* and no longer in the mapping, which may go */
+    else if (m->topic.n > sizeof w->name)
         w->rc = -EBADMSG;
     else
         m->topic.p = memcpy(w->name, m->topic.p, m->topic.n);

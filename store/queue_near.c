@@ -85,14 +85,6 @@ bool store_queue_near(struct store_queue *q, int64_t offset, int n)
     return was_seen(q, offset, end, second) || look(q, offset, end, max, second);
 }
 
-static int touch_piece(void *arg)
-{
-    struct piece *x = arg;
-
-    mapped_touch(x->p, x->n);
-    return 0;
-}
-
 int store_queue_bring(struct store *s, struct store_queue *q, int64_t offset)
 {
     int64_t end, max;
@@ -109,7 +101,7 @@ int store_queue_bring(struct store *s, struct store_queue *q, int64_t offset)
         if ((rc = queue_file_at(&s->env, q, offset, &x.file)))
             return rc == -ENOENT ? 0 : rc;           /* retention came by */
         take_piece(&x, offset, end);
-        if ((rc = bus_guarded(touch_piece, &x)))
+        if ((rc = mapped_touch(x.p, x.n)))
             log_error("read consume queue %s/%" PRId32 " at %" PRId64 ": %s", q->topic, q->id, offset,
                       bus_why(why, sizeof why));
         mapped_file_unref(x.file);

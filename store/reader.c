@@ -126,14 +126,6 @@ bool store_far(struct store *s, int64_t physical_offset)
     return commit_log_distance(&s->log, physical_offset) > s->conf.hot_bytes;
 }
 
-static int touch_each(void *arg)
-{
-    const struct iovec *v = arg;
-
-    mapped_touch(v->iov_base, v->iov_len);
-    return 0;
-}
-
 /* Behind a guard's -EIO. */
 static int tell_eio(const char *doing)
 {
@@ -146,7 +138,7 @@ static int tell_eio(const char *doing)
 int store_touch(const struct store_result *r)
 {
     for (int i = 0; i < r->n_iov; i++)
-        if (bus_guarded(touch_each, &r->iov[i]))
+        if (mapped_touch(r->iov[i].iov_base, r->iov[i].iov_len))
             return tell_eio("read messages");
     return 0;
 }
