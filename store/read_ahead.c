@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <sys/mman.h>
 
+#include "common/bus_guard.h"
+#include "common/message.h"
 #include "common/thread.h"
 
 #define AHEAD (16 * READ_AHEAD_STEP)
@@ -32,20 +34,42 @@ static int bring(const struct mapped_file *file, int64_t from, int64_t n)
     return errno == EINVAL && madvise(p, (size_t)n, MADV_WILLNEED) == 0 ? 0 : -errno;
 }
 
+/* The records that begin in what was brought. What is no whole record ends it: the reader will say what it is. */
+static int check_brought(void *arg)
+{
+    struct read_ahead *r = arg;
+    int64_t at = atomic_load_explicit(&r->whole, memory_order_relaxed), end = r->file->base + r->file->size;
+
+    while (at < r->brought) {
+        struct message m;
+        if (message_record_get(r->file->map + (at - r->file->base), (size_t)(end - at), true, &m) ||
+            m.physical_offset != at)
+            return -EBADMSG;
+        at += m.size;
+        atomic_store_explicit(&r->whole, at, memory_order_release);
+    }
+    return 0;
+}
+
 static void *main_loop(void *arg)
 {
     struct read_ahead *r = arg;
     int64_t end = r->file->base + r->file->size;
 
-    for (int64_t at = r->from; at < end && wait_for_reader(r, at); at += READ_AHEAD_STEP)
-        if (bring(r->file, at, end - at < READ_AHEAD_STEP ? end - at : READ_AHEAD_STEP))
+    while (r->brought < end && wait_for_reader(r, r->brought)) {
+        int64_t n = end - r->brought < READ_AHEAD_STEP ? end - r->brought : READ_AHEAD_STEP;
+        if (bring(r->file, r->brought, n))
             break;
+        r->brought += n;
+        r->check_crc = r->check_crc && bus_guarded(check_brought, r) == 0;
+    }
     return NULL;
 }
 
-void read_ahead_start(struct read_ahead *r, const struct mapped_file *file, int64_t at)
+void read_ahead_start(struct read_ahead *r, const struct mapped_file *file, int64_t at, bool check_crc)
 {
-    *r = (struct read_ahead){.file = file, .told = at, .at = at, .from = at - (at - file->base) % PAGE};
+    *r = (struct read_ahead){.file = file, .told = at, .at = at, .brought = at - (at - file->base) % PAGE,
+                             .check_crc = check_crc, .whole = at};
     if (file->base + file->size - at < READ_AHEAD_STEP)
         return;
     pthread_mutex_init(&r->lock, NULL);
