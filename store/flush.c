@@ -320,8 +320,9 @@ int flush_queues(struct store *s, bool thorough)
     return 0;
 }
 
-static void checkpoint_if_changed(struct store *s, struct checkpoint *written)
+static void checkpoint_if_changed(struct store *s)
 {
+    struct checkpoint *written = &s->flush.written;
     int rc;
 
     s->checkpoint.log_time = atomic_load(&s->flush.flushed_time);
@@ -338,7 +339,6 @@ static void *queue_main(void *arg)
 {
     struct store *s = arg;
     struct flusher *fl = &s->flush;
-    struct checkpoint written = s->checkpoint;
     bool stop;
 
     do {
@@ -352,7 +352,7 @@ static void *queue_main(void *arg)
         if (thorough)
             fl->last_queue_thorough = mono_ms();
         if (!stop && flush_queues(s, thorough) == 0)
-            checkpoint_if_changed(s, &written);
+            checkpoint_if_changed(s);
     } while (!stop);
     return NULL;
 }
@@ -386,6 +386,7 @@ int flush_start(struct store *s, struct fault *f)
     struct flusher *fl = &s->flush;
 
     fl->last_thorough = fl->last_queue_thorough = mono_ms();
+    fl->written = s->checkpoint;
     for (size_t i = 0; i < sizeof mains / sizeof *mains; i++) {
         int rc = thread_start(&fl->threads[i], mains[i].name, mains[i].main, s);
         if (rc) {

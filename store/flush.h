@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "common/fault.h"
+#include "store/checkpoint.h"
 
 struct store;
 struct waiter;
@@ -26,6 +27,7 @@ struct flusher {
     _Atomic int64_t flushed_time;    /* store time of the last message there, ms */
     _Atomic int64_t syncs;           /* of the log that had something to sync; written under sync_lock */
     int64_t last_thorough, last_queue_thorough;      /* mono ms; each its thread's */
+    struct checkpoint written;       /* what its file says; the queue thread's */
     pthread_t threads[3];
     int n_threads;
 };

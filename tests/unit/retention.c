@@ -19,7 +19,7 @@ static int unlink_error;
 
 int unlink(const char *path)
 {
-    static int (*real)(const char *);
+    static int (*_Atomic real)(const char *);       /* any thread comes by */
 
     if (!real)
         real = (int (*)(const char *))dlsym(RTLD_NEXT, "unlink");

@@ -19,7 +19,7 @@ static _Atomic int reserve_error;
 
 int clock_gettime(clockid_t id, struct timespec *t)
 {
-    static int (*real)(clockid_t, struct timespec *);
+    static int (*_Atomic real)(clockid_t, struct timespec *);        /* any thread comes by */
     int rc;
 
     if (!real)
@@ -31,7 +31,7 @@ int clock_gettime(clockid_t id, struct timespec *t)
 
 int fallocate(int fd, int mode, off_t at, off_t n)
 {
-    static int (*real)(int, int, off_t, off_t);
+    static int (*_Atomic real)(int, int, off_t, off_t);
 
     if (!real)
         real = (int (*)(int, int, off_t, off_t))dlsym(RTLD_NEXT, "fallocate64");
