@@ -234,6 +234,7 @@ static void tick(void *ctx, int64_t n)      /* every 100 ms */
     struct broker *b = ctx;
 
     hold_sweep(b->hold);
+    pace_tick(b);
     if (n % 10 == 0)
         runtime_sample(b);
     if (n % 100 == 0) {
@@ -249,6 +250,7 @@ int broker_run(struct broker *b, struct fault *f)
 
     if (rc)
         return fault_errno(f, -rc, "starting the network threads");
+    pace_start(b);
     if ((rc = schedule_run(b->schedule)) || (rc = registrar_run(b->registrar)) || (rc = ticker_start(tick, b, &b->ticker)))
         return fault_errno(f, -rc, "starting the broker's threads");
     log_info("broker %s of cluster %s serves on port %d, store %s", broker_conf(b)->broker_name,

@@ -125,6 +125,10 @@ static const struct conf_row rows[] = {
         "bytes of a consume queue that one filtered pull looks at"),
     INT("accessMessageInMemoryMaxRatio", access_message_in_memory_max_ratio, "40", 0, 100, AT_START,
         "percent of memory; messages further from the log's end count as on disk"),
+    LONG("coldReadRate", cold_read_rate, "0", -1, INT64_C(1) << 40, LIVE,
+         "ours: bytes a second that a group gets of old messages (of before the start, or on disk by "
+         "accessMessageInMemoryMaxRatio) while others are sent, but at least twice what is sent; 0: 24 MiB for each "
+         "processor, -1: no limit"),
     INT("maxHeldPulls", max_held_pulls, "100000", 1, 10000000, LIVE, "ours: pulls held at a time"),
     BOOL("useServerSideResetOffset", use_server_side_reset_offset, "true", LIVE,
          "an offset reset is given with the next pull instead of by a request to each client"),

@@ -48,6 +48,7 @@ struct broker_config {
     int32_t max_transfer_bytes_on_message_in_memory, max_transfer_count_on_message_in_memory;
     int32_t max_transfer_bytes_on_message_in_disk, max_transfer_count_on_message_in_disk;
     int32_t max_filter_message_size, access_message_in_memory_max_ratio;
+    int64_t cold_read_rate;                      /* ours; bytes a second, 0: by the processors, -1: no limit */
     int32_t max_held_pulls;                      /* ours */
     bool use_server_side_reset_offset;
     bool enable_property_filter;                 /* no row: there is no SQL filter yet, so it stays false */

@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 #include <uthash.h>
 #include "broker/broker.h"
+#include "broker/pace.h"
 #include "broker/stats.h"
 #include "common/json.h"
 
@@ -51,6 +52,7 @@ struct group {
     struct attribute *attributes;
     struct binding *bindings;        /* hash, in the order of their ids */
     uint32_t next_binding_id;
+    struct group_pace pace;
     /* Members of its JSON that we do not use, kept so that a rewrite loses nothing (groupRetryPolicy ...). */
     char *other_json;
 };

@@ -44,12 +44,19 @@ static const struct field fields[] = {
     PULL_FIELD("maxMsgBytes", FIELD_I32, max_bytes, false),
 };
 
+/* How often a pull came by already. */
+enum {
+    FIRST = 1,                       /* not woken: it may be held, and it commits */
+    LOOKED = 2,                      /* its queue was brought into memory, or that was tried */
+    TOUCHED = 4,                     /* so were its messages, and one of them is not what it should be */
+};
+
 /* One pull on its way. */
 struct pull {
     struct request *r;
     struct broker *b;
     const struct broker_config *conf;
-    bool first;                      /* not woken: it may be held, and it commits */
+    int pass;                        /* FIRST ... */
     struct pull_header h;
     /* under meta_read: */
     struct topic *t;
@@ -57,7 +64,6 @@ struct pull {
     struct store_queue *q;
     struct tag_filter filter;
     bool named;                      /* group and topic exist, so that their names may be logged */
-    bool looked;                     /* its queue was brought into memory, or that was tried */
     int forbidden;                   /* with NO_PERMISSION */
     /* for the answer: */
     int code;
@@ -65,6 +71,7 @@ struct pull {
     int64_t next_begin, min, max, suggest;
     int32_t topic_sys_flag, group_sys_flag;
     struct store_result *found;      /* what a SUCCESS carries; released by the reply */
+    int64_t due;                     /* when that may leave: mono us; 0: at once */
 };
 
 /* ---- the checks, in Apache's order; each 0 or -errno with f, under meta_read ---- */
@@ -242,7 +249,7 @@ static int32_t scan_of(const struct pull *p)
 /* -EINPROGRESS: the queue's own files must be read first, which is not a loop's business. */
 static int check_near(struct pull *p, struct fault *f)
 {
-    return p->looked || store_queue_near(p->q, p->h.offset, scan_of(p)) ? 0 : -EINPROGRESS;
+    return p->pass & LOOKED || store_queue_near(p->q, p->h.offset, scan_of(p)) ? 0 : -EINPROGRESS;
 }
 
 static int (*const checks[])(struct pull *p, struct fault *f) = {
@@ -280,6 +287,7 @@ static struct store_limits limits_of(const struct pull *p)
         .max_messages_cold = least(p->h.max_messages, c->max_transfer_count_on_message_in_disk),
         .max_bytes_cold = least(bytes, c->max_transfer_bytes_on_message_in_disk),
         .max_scan = scan_of(p),
+        .touched = p->pass & TOUCHED,
     };
 }
 
@@ -315,6 +323,7 @@ static int read_queue(struct pull *p, struct fault *f)
     p->suggest = suggested(p, res->cold);
     if (res->status == STORE_FOUND) {
         p->found = res;
+        p->due = pace_due(&p->b->pace, &p->g->pace, res);
         stats_got(p->b, p->h.topic, p->h.group, res->n_messages, res->bytes);
     } else {
         store_release(res);
@@ -341,7 +350,7 @@ static bool take_reset(struct pull *p)
 /* Only once for each pull, and never to nowhere. */
 static void commit(struct pull *p)
 {
-    if (!p->first || !(p->h.sys_flag & PULL_COMMIT) || p->h.commit_offset < 0)
+    if (!(p->pass & FIRST) || !(p->h.sys_flag & PULL_COMMIT) || p->h.commit_offset < 0)
         return;
     if (offsets_commit(p->b->offsets, p->h.group, p->h.topic, p->h.queue_id, p->h.commit_offset))
         log_warn("no memory for the offset of group %.*s in %.*s", STR_ARG(p->h.group), STR_ARG(p->h.topic));
@@ -381,31 +390,45 @@ static void answer(struct pull *p)
         reply_send(p->r, &out);
 }
 
-/* rc: of store_touch. p's texts may be gone, but not its request's. */
-static void answer_touched(struct pull *p, int rc)
-{
-    struct str topic = command_ext(request_cmd(p->r), "topic");
+/* A pull whose messages have to be brought from the disk, or may not leave yet. */
+struct cold_pull {
+    struct pull p;                   /* its texts are gone, but not its request's */
+    int rc;                          /* of touch */
+};
 
-    if (rc == 0) {
-        answer(p);
-        return;
-    }
-    store_release(p->found);
-    reply(p->r, RC_SYSTEM_ERROR, DISK_FAILED, STR_ARG(topic), p->h.queue_id, (long long)p->h.offset);
+static bool pull_run(struct request *r, int pass);
+static void pull_kept(struct request *r, int pass);
+
+/* 0; -EIO: the disk does not give it; -EBADMSG: one of them is not what it should be. */
+static int touch(struct store_result *found)
+{
+    int rc = store_touch(found);
+
+    return rc ? rc : store_result_right(found) ? 0 : -EBADMSG;
 }
 
-/* A pull whose messages had to be brought from the disk. */
-struct cold_pull {
-    struct pull p;
-    int rc;
-};
+static void answer_disk_failed(struct pull *p)
+{
+    reply(p->r, RC_SYSTEM_ERROR, DISK_FAILED, STR_ARG(command_ext(request_cmd(p->r), "topic")), p->h.queue_id,
+          (long long)p->h.offset);
+}
 
 static void answer_brought(struct request *r)
 {
     struct cold_pull *c = request_data(r);
 
-    answer_touched(&c->p, c->rc);
-    request_free(r);
+    if (c->rc == 0) {
+        answer(&c->p);
+        request_free(r);
+    } else {
+        store_release(c->p.found);
+        if (c->rc == -EBADMSG) {
+            pull_kept(r, LOOKED | TOUCHED);
+        } else {
+            answer_disk_failed(&c->p);
+            request_free(r);
+        }
+    }
     free(c);
 }
 
@@ -413,16 +436,16 @@ static void bring(void *arg)
 {
     struct cold_pull *c = arg;
 
-    c->rc = store_touch(c->p.found);
+    c->rc = touch(c->p.found);
     request_to_loop(c->p.r, answer_brought);
 }
 
-/* Hands a kept request to a thread that comes after all others. false: there are too many already, it was answered and
+/* Hands a kept request to a thread that comes after all others, when it is due. false: there are too many already, it was answered and
  * freed, and so was what. */
-static bool give_to_disk(struct broker *b, struct request *kept, void (*work)(void *what), void *what)
+static bool give_to_disk(struct broker *b, struct request *kept, int64_t due, void (*work)(void *what), void *what)
 {
     request_set_data(kept, what);
-    if (server_work(b->server, work, what))
+    if (server_work(b->server, due, work, what))
         return true;
     reply(kept, RC_SYSTEM_BUSY, "too many requests wait for the disk already");
     request_free(kept);
@@ -430,7 +453,7 @@ static bool give_to_disk(struct broker *b, struct request *kept, void (*work)(vo
     return false;
 }
 
-/* Hands a cold result to a thread that comes after all others. The request has another keeper then: true. */
+/* Hands a result that is far, and perhaps not due yet, to a thread that comes after all others. The request has another keeper then: true. */
 static bool answer_cold(struct pull *p)
 {
     struct cold_pull *later = malloc(sizeof(*later));
@@ -445,25 +468,19 @@ static bool answer_cold(struct pull *p)
     }
     later->p = *p;
     later->p.r = kept;
-    if (!give_to_disk(p->b, kept, bring, later))
+    if (!give_to_disk(p->b, kept, p->due, bring, later))
         store_release(p->found);
     return true;
 }
 
 /* ---- holding ---- */
 
-static bool pull_run(struct request *r, bool first, bool looked);
-
 /* Woken: everything is checked again, and it answers whatever comes of it. */
-static void pull_again(struct request *r)
-{
-    if (!pull_run(r, false, true))
-        request_free(r);
-}
+static void pull_again(struct request *r) { pull_kept(r, LOOKED); }
 
 static int64_t hold_ms(const struct pull *p)
 {
-    if (!p->first || p->code != RC_PULL_NOT_FOUND || !(p->h.sys_flag & PULL_SUSPEND) || request_oneway(p->r))
+    if (!(p->pass & FIRST) || p->code != RC_PULL_NOT_FOUND || !(p->h.sys_flag & PULL_SUSPEND) || request_oneway(p->r))
         return 0;
     if (!p->conf->long_polling_enable && p->h.suspend_ms > 0)
         return p->conf->short_polling_time_mills;
@@ -549,7 +566,7 @@ static void make_group(struct request *r)
         reply(r, RC_SUBSCRIPTION_GROUP_NOT_EXIST, "the consumer group %.*s cannot be made: %s",
               (int)(group.n < 100 ? group.n : 100), group.p, f.text);
     else
-        pull_run(r, true, false);
+        pull_run(r, FIRST);
 }
 
 static int pull_once(struct pull *p, bool *held, struct fault *f)
@@ -573,8 +590,7 @@ struct distant_pull {
 static void pull_near(struct request *r)
 {
     free(request_data(r));
-    if (!pull_run(r, true, true))
-        request_free(r);
+    pull_kept(r, FIRST | LOOKED);
 }
 
 static void bring_queue(void *arg)
@@ -595,16 +611,32 @@ static void bring_first(struct pull *p)
         reply(p->r, RC_SYSTEM_BUSY, "no memory to read from the disk");
     if (kept) {
         *later = (struct distant_pull){kept, p->b->store, p->q, p->h.offset};
-        give_to_disk(p->b, kept, bring_queue, later);
+        give_to_disk(p->b, kept, 0, bring_queue, later);
     } else {
         free(later);
     }
 }
 
-static void pull_on_worker(struct request *r) { pull_run(r, true, false); }
+static void pull_on_worker(struct request *r) { pull_run(r, FIRST); }
+
+/* On a worker, which may wait for the disk itself. */
+static bool answer_here(struct pull *p)
+{
+    int rc = touch(p->found);
+
+    if (rc == 0) {
+        answer(p);
+        return false;
+    }
+    store_release(p->found);
+    if (rc == -EBADMSG)
+        return pull_run(p->r, LOOKED | TOUCHED);
+    answer_disk_failed(p);
+    return false;
+}
 
 /* true: the request has another keeper now. */
-static bool pull_run(struct request *r, bool first, bool looked)
+static bool pull_run(struct request *r, int pass)
 {
     struct pull p;                   /* not zeroed as a whole: its filter is large */
     struct fault f;
@@ -614,11 +646,11 @@ static bool pull_run(struct request *r, bool first, bool looked)
     p.r = r;
     p.b = broker_of(r);
     p.conf = broker_conf(p.b);
-    p.first = first;
+    p.pass = pass;
     p.named = false;
-    p.looked = looked;
     p.forbidden = 0;
     p.found = NULL;
+    p.due = 0;
     rc = FIELDS_DECODE(fields, request_cmd(r), &p.h, &f);
     if (!rc)
         rc = pull_once(&p, &held, &f);
@@ -631,12 +663,12 @@ static bool pull_run(struct request *r, bool first, bool looked)
     }
     if (rc == -EINPROGRESS) {
         store_queue_bring(p.b->store, p.q, p.h.offset);
-        p.looked = true;
+        p.pass |= LOOKED;
         rc = pull_once(&p, &held, &f);
     }
     if (held)
         return true;
-    if (rc && f.rc == RC_SUBSCRIPTION_GROUP_NOT_EXIST && first && request_on_loop(r) &&
+    if (rc && f.rc == RC_SUBSCRIPTION_GROUP_NOT_EXIST && pass & FIRST && request_on_loop(r) &&
         p.conf->auto_create_subscription_group) {
         request_to_worker(r, make_group);
         return true;
@@ -646,13 +678,19 @@ static bool pull_run(struct request *r, bool first, bool looked)
         answer_refused(&p, &f);
         return false;
     }
-    if (p.found && p.found->far && request_on_loop(r))
-        return answer_cold(&p);
-    if (p.found && p.found->far)
-        answer_touched(&p, store_touch(p.found));
-    else
+    if (!p.found || !p.found->far) {
         answer(&p);
-    return false;
+        return false;
+    }
+    if (request_on_loop(r))
+        return answer_cold(&p);
+    return answer_here(&p);
 }
 
-void op_pull_message(struct request *r) { pull_run(r, true, false); }
+static void pull_kept(struct request *r, int pass)
+{
+    if (!pull_run(r, pass))
+        request_free(r);
+}
+
+void op_pull_message(struct request *r) { pull_run(r, FIRST); }

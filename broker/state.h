@@ -9,6 +9,7 @@
 
 #include <stdatomic.h>
 #include "broker/broker.h"
+#include "broker/pace.h"
 #include "common/remoting/client.h"
 #include "common/remoting/server.h"
 
@@ -43,6 +44,7 @@ struct broker {
     struct ticker *ticker;
     struct runtime *runtime;
     struct stats *stats;
+    struct pace pace;
     struct store *store;
     struct server *server;
     struct client *out;              /* outgoing requests */

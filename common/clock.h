@@ -14,5 +14,11 @@ static inline int64_t clock_ms(clockid_t id)
 }
 static inline int64_t wall_ms(void) { return clock_ms(CLOCK_REALTIME); }
 static inline int64_t mono_ms(void) { return clock_ms(CLOCK_MONOTONIC); }
+static inline int64_t mono_us(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
 
 #endif

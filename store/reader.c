@@ -143,6 +143,57 @@ int store_touch(const struct store_result *r)
     return 0;
 }
 
+/* What a queue's entry names must be a whole record (its CRC is the client's to check) that queues may name. */
+static bool looks_right(const char *p, int64_t at, uint32_t size)
+{
+    bool right;
+
+    bus_noted();
+    right = message_record_fits(p, size) && (int64_t)be64_get(p + RECORD_AT_PHYSICAL_OFFSET) == at &&
+            is_indexed((int32_t)be32_get(p + RECORD_AT_SYS_FLAG));
+    bus_noted();
+    return right;
+}
+
+/* Where in the log a place in one of its files is. */
+static int64_t log_place(const struct result *r, const char *p)
+{
+    for (int i = 0; i < r->n_files; i++)
+        if (p >= r->files[i]->map && p < r->files[i]->map + r->files[i]->size)
+            return r->files[i]->base + (p - r->files[i]->map);
+    return -1;
+}
+
+/* How many right records an extent is made of; -1: it is something else. */
+static int records_in(const struct iovec *v, int64_t at)
+{
+    const char *p = v->iov_base, *end = p + v->iov_len;
+    uint32_t size;
+    int n = 0;
+
+    for (; p < end; p += size, at += size, n++) {
+        size = (size_t)(end - p) < MESSAGE_MIN_SIZE ? 0 : be32_get(p);
+        if (size < MESSAGE_MIN_SIZE || size > (size_t)(end - p) || !looks_right(p, at, size))
+            return -1;
+    }
+    return n;
+}
+
+static int count_records(void *arg)
+{
+    const struct result *r = arg;
+    int sum = 0, n;
+
+    for (int i = 0; i < r->pub.n_iov; i++) {
+        if ((n = records_in(&r->pub.iov[i], log_place(r, r->pub.iov[i].iov_base))) < 0)
+            return -EBADMSG;
+        sum += n;
+    }
+    return sum == r->pub.n_messages ? 0 : -EBADMSG;
+}
+
+bool store_result_right(struct store_result *r) { return bus_guarded(count_records, r) == 0; }
+
 struct copying {
     const struct store_result *from;
     char *to;
@@ -191,19 +242,6 @@ static int find_record(struct store *s, struct mapped_file **file, int64_t offse
         return 0;
     mapped_file_unref(*file);
     return commit_log_find(&s->log, offset, n, file);
-}
-
-/* What a unit names must be a whole record (its CRC is the client's to check) that queues may name; what is
- * not in memory is not looked at. */
-static bool looks_right(const char *p, int64_t at, uint32_t size)
-{
-    bool right;
-
-    bus_noted();
-    right = message_record_fits(p, size) && (int64_t)be64_get(p + RECORD_AT_PHYSICAL_OFFSET) == at &&
-            is_indexed((int32_t)be32_get(p + RECORD_AT_SYS_FLAG));
-    bus_noted();
-    return right;
 }
 
 static int64_t record_time(const char *p)
@@ -305,7 +343,7 @@ static bool tags_wanted(struct get *g, int64_t code)
 static int look_at(struct get *g, const struct store_entry *e)
 {
     const struct store_filter *want = g->filter;
-    bool far, away;
+    bool distant, far;
     char *p;
     int rc;
 
@@ -330,10 +368,9 @@ static int look_at(struct get *g, const struct store_entry *e)
     }
     p = g->file->map + (e->physical_offset - g->file->base);
     /* mincore calls a page resident while it is still being read ahead: what is far is left to who may wait. */
-    far = store_far(g->s, e->physical_offset);
+    distant = store_far(g->s, e->physical_offset);
     /* What was written in this run is there; what was before, on a machine that was started anew, perhaps not. */
-    away = (far || e->physical_offset < g->s->run_from) && !is_resident(g, p, e->size);
-    far |= away;
+    far = (distant || e->physical_offset < g->s->run_from) && !g->limits->touched;
     if (!far && !looks_right(p, e->physical_offset, e->size)) {
         miss(g, STORE_MESSAGE_WAS_REMOVING);
         return 0;
@@ -342,7 +379,7 @@ static int look_at(struct get *g, const struct store_entry *e)
         miss(g, STORE_NO_MATCHED_MESSAGE);
         return 0;
     }
-    return take_record(g, p, e->size, far, away && store_far(g->s, e->physical_offset));
+    return take_record(g, p, e->size, far, distant && far && !is_resident(g, p, e->size));
 }
 
 static int scan_queue(struct get *g, struct store_queue *q, int64_t offset)

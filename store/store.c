@@ -366,6 +366,8 @@ void *store_queue_data(const struct store_queue *q) { return atomic_load(&q->dat
 
 /* ---- state ---- */
 
+int64_t store_log_end(struct store *s) { return commit_log_max(&s->log); }
+
 void store_stats(struct store *s, struct store_stats *out)
 {
     int64_t asked;

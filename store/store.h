@@ -143,6 +143,7 @@ struct store_limits {
     int32_t max_bytes;             /* at least one message is given, whatever its size */
     int32_t max_messages_cold, max_bytes_cold;   /* once the first message is cold */
     int32_t max_scan;              /* queue entries looked at */
+    bool touched;                  /* what is far was touched a moment ago: it is looked at too */
 };
 
 struct store_result {              /* malloc'd by store_get, given back by store_release */
@@ -150,9 +151,10 @@ struct store_result {              /* malloc'd by store_get, given back by store
     int64_t next_begin, min, max;
     int n_messages;
     int64_t bytes;
-    bool far;                      /* some of it is not in memory, or far from the log's end: touch it on a worker before
-                                    * sending. Even what the kernel calls resident may still be on its way from the disk */
-    bool cold;                     /* some of it is both */
+    bool far;                      /* some of it is far from the log's end, or of an earlier run: touch it on a worker before
+                                    * sending. Even what the kernel calls resident may still be on its way from the disk.
+                                    * Nothing of that was looked at: ask store_result_right then */
+    bool cold;                     /* some of it is far from the log's end, and not in memory */
     int n_iov;                     /* adjacent records are one extent */
     struct iovec *iov;             /* into the mapped log */
     int64_t last_store_timestamp;  /* of the last message given; 0 when far */
@@ -172,11 +174,16 @@ int store_load(struct store *s, int64_t physical_offset, uint32_t size, struct m
 int store_look(struct store *s, int64_t physical_offset, uint32_t size, struct message *m);
 /* Brings its pages into memory; may wait for the disk. 0, or -EIO: the disk does not give them (logged). */
 int store_touch(const struct store_result *r);
+/* Whether it is made of the records that the queue names. Reads it: touch it before. When not, a store_get with
+ * limits.touched gives what is right. */
+bool store_result_right(struct store_result *r);
 /* Copies its extents into memory of its own, as one, so that they can be read like any other memory: a mapped page
  * that the disk does not give would end the process. 0, -ENOMEM or -EIO (logged); the result is then as it was. */
 int store_own(struct store_result *r);
 void store_release(void *result);                  /* a struct store_result; NULL is allowed. Any thread. */
 
+/* Where the commit log ends: grows with all that is appended. Any thread. */
+int64_t store_log_end(struct store *s);
 /* Is that commit log offset further from the log's end than hot_bytes, so that its pages may not be in memory? Any thread. */
 bool store_far(struct store *s, int64_t physical_offset);
 

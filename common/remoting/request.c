@@ -272,7 +272,7 @@ void request_to_worker(struct request *r, void (*fn)(struct request *r))
     if (!k)
         return;
     k->fn = fn;
-    if (!workers_push(&k->s->workers, run_on_worker, k)) {
+    if (!workers_push(&k->s->workers, 0, run_on_worker, k)) {
         reply(k, RC_SYSTEM_BUSY, "[OVERLOAD]%d requests are waiting for worker threads already",
               k->s->conf.worker_queue);
         request_free(k);

@@ -357,7 +357,7 @@ void server_counts(const struct server *s, size_t op_index, struct op_count *out
     }
 }
 
-bool server_work(struct server *s, void (*fn)(void *arg), void *arg)
+bool server_work(struct server *s, int64_t due, void (*fn)(void *arg), void *arg)
 {
-    return workers_push(&s->background, fn, arg);
+    return workers_push(&s->background, due, fn, arg);
 }

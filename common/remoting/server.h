@@ -82,8 +82,9 @@ int server_conns(const struct server *s);                   /* any thread */
 
 /* Runs fn(arg) on a thread for what may take its time, such as reading from the disk what a consumer that is far behind
  * asks for: these threads are not those that requests wait for, and get the processor and the disk after all others.
- * fn should take no lock that a loop may want. Any thread. false when the queue is full: fn was not taken. */
-bool server_work(struct server *s, void (*fn)(void *arg), void *arg);
+ * fn should take no lock that a loop may want. Not before `due` (mono us; 0: at once), but when the server stops. Any
+ * thread. false when the queue is full: fn was not taken. */
+bool server_work(struct server *s, int64_t due, void (*fn)(void *arg), void *arg);
 
 /* ---- connections ---- */
 struct conn *conn_hold(struct conn *c);                     /* any thread */

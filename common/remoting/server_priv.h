@@ -149,12 +149,19 @@ struct work {
     void *arg;
 };
 
+struct later {
+    int64_t due;                    /* mono us */
+    struct work work;
+};
+
 struct workers {
     pthread_mutex_t lock;           /* guards all below; nothing else is taken under it */
     pthread_cond_t more;
     struct work *ring;
     unsigned head, n, cap;
-    bool closed;                    /* takes no more; threads end when the ring is empty */
+    struct later *later;            /* a heap, the earliest first; NULL: there never is any */
+    unsigned n_later;
+    bool closed;                    /* takes no more; what is left is done at once, then threads end */
     bool background;                /* constant: its threads come after all others */
     pthread_t *threads;
     int n_threads, n_started;
@@ -239,6 +246,7 @@ int workers_open(struct workers *w, int threads, int queue, bool background);
 int workers_start(struct workers *w);
 void workers_close(struct workers *w);          /* runs what is queued, joins; may be called twice */
 void workers_free(struct workers *w);
-bool workers_push(struct workers *w, void (*fn)(void *arg), void *arg);
+/* due: mono us, 0 for at once; of background workers only. False: too much waits already. */
+bool workers_push(struct workers *w, int64_t due, void (*fn)(void *arg), void *arg);
 
 #endif

@@ -4,6 +4,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/remoting/server_priv.h"
 #include "common/thread.h"
 
@@ -20,21 +21,79 @@ static void come_last(void)
     syscall(SYS_ioprio_set, 1 /* IOPRIO_WHO_PROCESS */, 0, BACKGROUND_IO);
 }
 
+/* ---- what is to be done later ---- */
+
+static void later_put(struct workers *w, struct later e)
+{
+    unsigned i = w->n_later++;
+
+    for (; i && w->later[(i - 1) / 2].due > e.due; i = (i - 1) / 2)
+        w->later[i] = w->later[(i - 1) / 2];
+    w->later[i] = e;
+}
+
+static struct work later_take(struct workers *w)
+{
+    struct work first = w->later[0].work;
+    struct later last = w->later[--w->n_later];
+    unsigned i = 0, child;
+
+    while ((child = 2 * i + 1) < w->n_later) {
+        child += child + 1 < w->n_later && w->later[child + 1].due < w->later[child].due;
+        if (last.due <= w->later[child].due)
+            break;
+        w->later[i] = w->later[child];
+        i = child;
+    }
+    w->later[i] = last;
+    return first;
+}
+
+/* Until something is pushed, or the first of what is to be done later is due. */
+static void wait_for_work(struct workers *w)
+{
+    struct timespec t;
+
+    if (!w->n_later) {
+        pthread_cond_wait(&w->more, &w->lock);
+        return;
+    }
+    t.tv_sec = w->later[0].due / 1000000;
+    t.tv_nsec = w->later[0].due % 1000000 * 1000;
+    pthread_cond_timedwait(&w->more, &w->lock, &t);
+}
+
+/* Lock held, and given back while it waits. False: closed, and nothing is left. */
+static bool take(struct workers *w, struct work *out)
+{
+    for (;;) {
+        if (w->n_later && (w->closed || w->later[0].due <= mono_us())) {
+            *out = later_take(w);
+            if (w->n_later)              /* somebody else waits for the next one's time */
+                pthread_cond_signal(&w->more);
+            return true;
+        }
+        if (w->n) {
+            *out = w->ring[w->head];
+            w->head = (w->head + 1) % w->cap;
+            w->n--;
+            return true;
+        }
+        if (w->closed)
+            return false;
+        wait_for_work(w);
+    }
+}
+
+/* ---- threads ---- */
+
 static void *worker_main(void *arg)
 {
     struct workers *w = arg;
+    struct work next;
 
     pthread_mutex_lock(&w->lock);
-    for (;;) {
-        struct work next;
-
-        while (!w->n && !w->closed)
-            pthread_cond_wait(&w->more, &w->lock);
-        if (!w->n)
-            break;
-        next = w->ring[w->head];
-        w->head = (w->head + 1) % w->cap;
-        w->n--;
+    while (take(w, &next)) {
         pthread_mutex_unlock(&w->lock);
         next.fn(next.arg);
         pthread_mutex_lock(&w->lock);
@@ -52,11 +111,17 @@ static void *background_main(void *arg)
 int workers_open(struct workers *w, int threads, int queue, bool background)
 {
     *w = (struct workers){.cap = (unsigned)queue, .n_threads = threads, .background = background};
+    pthread_condattr_t attr;
+
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_mutex_init(&w->lock, NULL);
-    pthread_cond_init(&w->more, NULL);
+    pthread_cond_init(&w->more, &attr);
+    pthread_condattr_destroy(&attr);
     w->ring = calloc(w->cap, sizeof(w->ring[0]));
+    w->later = background ? calloc(w->cap, sizeof(w->later[0])) : NULL;
     w->threads = calloc((size_t)threads, sizeof(w->threads[0]));
-    return w->ring && w->threads ? 0 : -ENOMEM;
+    return w->ring && w->threads && (w->later || !background) ? 0 : -ENOMEM;
 }
 
 int workers_start(struct workers *w)
@@ -71,17 +136,22 @@ int workers_start(struct workers *w)
     return 0;
 }
 
-bool workers_push(struct workers *w, void (*fn)(void *arg), void *arg)
+bool workers_push(struct workers *w, int64_t due, void (*fn)(void *arg), void *arg)
 {
-    bool room;
+    struct work work = {fn, arg};
+    bool room, soonest = true;
 
     pthread_mutex_lock(&w->lock);
-    room = !w->closed && w->n < w->cap;
-    if (room) {
-        w->ring[(w->head + w->n) % w->cap] = (struct work){fn, arg};
+    room = !w->closed && w->n + w->n_later < w->cap;
+    if (room && due) {
+        later_put(w, (struct later){due, work});
+        soonest = w->later[0].work.arg == arg;
+    } else if (room) {
+        w->ring[(w->head + w->n) % w->cap] = work;
         w->n++;
-        pthread_cond_signal(&w->more);
     }
+    if (room && soonest)
+        pthread_cond_signal(&w->more);
     pthread_mutex_unlock(&w->lock);
     return room;
 }
@@ -96,7 +166,7 @@ void workers_close(struct workers *w)
     pthread_mutex_unlock(&w->lock);
     for (int i = 0; i < w->n_started; i++)
         pthread_join(w->threads[i], NULL);
-    if (w->n_started == 0 && w->n)      /* never run: what was queued is done here */
+    if (w->n_started == 0)              /* never run: what was queued is done here */
         worker_main(w);
     w->n_started = 0;
 }
@@ -106,6 +176,7 @@ void workers_free(struct workers *w)
     if (!w->ring && !w->threads)
         return;
     free(w->ring);
+    free(w->later);
     free(w->threads);
     pthread_cond_destroy(&w->more);
     pthread_mutex_destroy(&w->lock);

@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/mman.h>
 
 #include "tests/unit/peer.h"
 #include "tests/unit/broker_help.h"
@@ -51,6 +52,44 @@ static bool right_bodies(struct str body, int n, char first)
     return !message_at(body, n, &m);
 }
 
+/* The record whose body is all `of`, in the log's first file, gets another magic number. */
+static void damage(char of)
+{
+    char path[128], *p;
+    struct message m;
+    size_t at = 0, size = 1 << 20;
+    int fd;
+
+    snprintf(path, sizeof(path), "%s/commitlog/%020d", house_dir, 0);
+    fd = open(path, O_RDWR | O_CLOEXEC);
+    p = fd < 0 ? MAP_FAILED : mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (p == MAP_FAILED)
+        exit(2);
+    while (message_record_get(p + at, size - at, true, &m) == 0 && m.body.p[0] != of)
+        at += m.size;
+    p[at + RECORD_AT_MAGIC] ^= 1;
+    munmap(p, size);
+    close(fd);
+}
+
+/* After a clean stop nobody reads the log again: the pull itself finds it. */
+static void test_damaged(void)
+{
+    struct message m;
+
+    damage('C');
+    house_open(keys);
+    for (int i = 0; i < 2; i++) {    /* brought by a worker, which loads the queue, and by the background */
+        ask_pull(&a, "g1", "T", 0, 0);
+        ask_text(&a, "maxMsgNums", "5");
+        is_int(answer_to(&a, &r), RC_SUCCESS, "messages of which one is damaged");
+        ok(message_at(r.body, 0, &m) && m.body.p[0] == 'A' && message_at(r.body, 2, &m) && m.body.p[0] == 'D',
+           "the others are given");
+        is_int(field_i64(&r, "nextBeginOffset"), message_count(r.body) + 1, "and it goes on behind them");
+    }
+    house_close();
+}
+
 int main(void)
 {
     static char body[BODY + 1];
@@ -86,5 +125,6 @@ int main(void)
         ok(right_bodies(r.body, 5, 'A'), "# SKIP this system did not forget the pages");
     }
     house_close();
+    test_damaged();
     return tap_done();
 }

@@ -542,13 +542,37 @@ static void test_post(struct server *s)
 
     n_posted = 0;
     for (int i = 0; i < 1000; i++)
-        while (!server_work(s, on_post, NULL))
+        while (!server_work(s, 0, on_post, NULL))
             usleep(100);
     wait_until(n_posted == 1000);
     is_int(n_posted, 1000, "functions for background threads run");
-    server_work(s, on_background, NULL);
+    server_work(s, 0, on_background, NULL);
     wait_until(nice_there != -100);
     ok(nice_there > nice_here || nice_here == 19, "which come after others: nice %d, not %d", nice_there, nice_here);
+}
+
+/* Which came when; each entry is written once. */
+static _Atomic int order[4], n_ordered;
+
+static void on_due(void *arg)
+{
+    order[atomic_fetch_add(&n_ordered, 1)] = *(int *)arg;
+}
+
+static void test_due(struct server *s)
+{
+    static int what[4] = {0, 1, 2, 3};
+    int64_t began = mono_us(), took;
+
+    n_ordered = 0;
+    server_work(s, began + 120000, on_due, &what[0]);
+    server_work(s, began + 40000, on_due, &what[1]);
+    server_work(s, began + 80000, on_due, &what[2]);
+    server_work(s, 0, on_due, &what[3]);
+    wait_until(n_ordered == 4);
+    took = mono_us() - began;
+    ok(order[0] == 3 && order[1] == 1 && order[2] == 2 && order[3] == 0, "what is to be done later comes when it is due");
+    ok(took >= 120000, "and not before (%lld us)", (long long)took);
 }
 
 struct pump {
@@ -594,6 +618,8 @@ static void test_stop(void)
         pthread_create(&pumps[i].thread, NULL, pump, &pumps[i]);
     }
     usleep(200000);
+    n_posted = 0;
+    server_work(s, mono_us() + INT64_C(3600000000), on_post, NULL);
     t0 = mono_ms();
     server_stop(s, 1000);
     ok(mono_ms() - t0 < 2500, "a stop amid traffic ends (%d ms)", (int)(mono_ms() - t0));
@@ -602,9 +628,10 @@ static void test_stop(void)
         answered += pumps[i].answered;
     }
     ok(answered > 6, "its peers were served until then (%ld answers)", answered);
+    is_int(n_posted, 1, "what was to be done in an hour is done at the stop");
     is_int(server_conns(s), 0, "no connection is left");
     is_int(n_closed, 6, "closed was called for each");
-    ok(!server_work(s, on_post, NULL), "work is refused");
+    ok(!server_work(s, 0, on_post, NULL), "work is refused");
     usleep(50000);              /* threads of EXTENTS_LATER */
     server_free(s);
 }
@@ -645,6 +672,7 @@ int main(void)
     test_ask(s, ASK);
     test_ask(s, 107);
     test_post(s);
+    test_due(s);
     server_free(s);
     test_pause();
     test_overfull();

@@ -213,7 +213,7 @@ static int64_t count_whole(struct store *s, struct store_queue *q, const char **
     int64_t at = store_queue_min(s, q), max = store_queue_max(s, q), whole = 0;
 
     while (at < max && !*wrong) {
-        struct store_result *r = store_get(s, q, at, &one, NULL);
+        struct store_result *r = test_get(s, q, at, &one);
         struct message m;
         if (r->next_begin <= at)
             *wrong = "a get that does not go on";
@@ -515,7 +515,7 @@ static int64_t given_damaged(const struct store_conf *conf)
     for (int k = 0; k < QUEUES; k++) {
         struct store_queue *q = queue_no(s, k);
         for (int64_t at = store_queue_min(s, q); at < store_queue_max(s, q); at++) {
-            struct store_result *r = store_get(s, q, at, &one, NULL);
+            struct store_result *r = test_get(s, q, at, &one);
             struct message m;
             n += r->n_messages && message_record_get(r->iov[0].iov_base, r->iov[0].iov_len, true, &m) != 0;
             store_release(r);

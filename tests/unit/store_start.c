@@ -210,7 +210,7 @@ static int64_t right_of(struct store *s, struct store_queue *q, int64_t n)
     int64_t good = 0;
 
     for (int64_t i = 0; i < n; i++) {
-        struct store_result *r = store_get(s, q, i, &one, NULL);
+        struct store_result *r = test_get(s, q, i, &one);
         struct message m;
         good += r->n_messages == 1 && message_record_get(r->iov[0].iov_base, r->iov[0].iov_len, true, &m) == 0 &&
                 m.queue_offset == i && test_body_is(&m, i);
