@@ -12,6 +12,8 @@
 #define BURST_US 2000                /* what was not used of the rate may be made good for */
 #define WAIT_US_MAX 5000000          /* clients wait longer than that for an answer */
 
+static int64_t within(int64_t v, int64_t least, int64_t most) { return v < least ? least : v > most ? most : v; }
+
 int64_t pace_due(struct pace *p, struct group_pace *g, const struct store_result *r)
 {
     int64_t rate = atomic_load_explicit(&p->rate, memory_order_relaxed), due, start, now;
@@ -21,9 +23,9 @@ int64_t pace_due(struct pace *p, struct group_pace *g, const struct store_result
     now = mono_us();
     due = atomic_load_explicit(&g->due, memory_order_relaxed);
     do
-        start = due > now - BURST_US ? due : now - BURST_US;
+        start = within(due, now - BURST_US, now + WAIT_US_MAX);
     while (!atomic_compare_exchange_weak(&g->due, &due, start + r->bytes * 1000000 / rate));
-    return start <= now ? 0 : start - now < WAIT_US_MAX ? start : now + WAIT_US_MAX;
+    return start <= now ? 0 : start;
 }
 
 /* A group that gets no more than comes in would never catch up: so at least twice that. */

@@ -440,8 +440,8 @@ static void bring(void *arg)
     request_to_loop(c->p.r, answer_brought);
 }
 
-/* Hands a kept request to a thread that comes after all others, when it is due. false: there are too many already, it was answered and
- * freed, and so was what. */
+/* Hands a kept request to a thread that comes after all others, when it is due. false: there are too many already, it
+ * was answered and freed, and so was what. */
 static bool give_to_disk(struct broker *b, struct request *kept, int64_t due, void (*work)(void *what), void *what)
 {
     request_set_data(kept, what);
@@ -453,7 +453,8 @@ static bool give_to_disk(struct broker *b, struct request *kept, int64_t due, vo
     return false;
 }
 
-/* Hands a result that is far, and perhaps not due yet, to a thread that comes after all others. The request has another keeper then: true. */
+/* Hands a result that is far, and perhaps not due yet, to a thread that comes after all others. The request has another
+ * keeper then: true. */
 static bool answer_cold(struct pull *p)
 {
     struct cold_pull *later = malloc(sizeof(*later));
