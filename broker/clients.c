@@ -219,6 +219,16 @@ static int subscriptions_set(struct client_group *g, const struct json *list)
 
 /* ---- joining and leaving ---- */
 
+/* Does a connection have as many members as it may? */
+static bool is_full(const struct conn *conn)
+{
+    int n = 0;
+
+    for (const struct member *m = conn_data(conn); m && n < CONN_GROUPS_MAX; m = m->conn_next)
+        n++;
+    return n == CONN_GROUPS_MAX;
+}
+
 static int join_locked(struct clients *cl, enum group_kind kind, struct str group, struct conn *conn, struct str id,
                        const struct command *cmd, const struct consumer_data *cd, bool *changed)
 {
@@ -228,6 +238,10 @@ static int join_locked(struct clients *cl, enum group_kind kind, struct str grou
 
     if (!g)
         return -ENOMEM;
+    if ((!m || m->conn != conn) && is_full(conn)) {
+        group_free_if_empty(cl, g);
+        return -E2BIG;
+    }
     if (m && m->conn != conn) {      /* the client came back on another connection */
         conn_unlink(m);
         conn_drop(m->conn);

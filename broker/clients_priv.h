@@ -16,6 +16,7 @@ enum { CONSUME_PASSIVELY, CONSUME_ACTIVELY, CONSUME_POP };
 enum { MODEL_CLUSTERING, MODEL_BROADCASTING };
 
 #define CLIENT_ID_MAX 255
+#define CONN_GROUPS_MAX 4096         /* that one connection is in; far more than any client is */
 
 struct member {
     UT_hash_handle hh;               /* in its group, by client id */

@@ -169,7 +169,9 @@ void op_heartbeat(struct request *r)
         if (!json_int(root, "heartbeatFingerprint", 0))
             sub_change = true;       /* Apache says so to every heartbeat of the first form */
         rc = heartbeat_join(r, root, id, &sub_change);
-        if (rc)
+        if (rc == -E2BIG)
+            reply(r, RC_SYSTEM_ERROR, "a connection may be in %d groups at most: use more connections", CONN_GROUPS_MAX);
+        else if (rc)
             reply(r, RC_SYSTEM_BUSY, "no memory for the clients of this heartbeat: try again");
         else
             heartbeat_reply(r, sub_change);

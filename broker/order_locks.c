@@ -9,6 +9,7 @@
 #include "common/json.h"
 #include "common/log.h"
 
+#define LOCKS_MAX 1000000            /* of all groups; some 700 bytes each */
 #define LOCK_BODY_MAX ((size_t)32 << 20)
 #define LOCK_KEY_MAX (GROUP_NAME_MAX_LONG + TOPIC_NAME_MAX_LONG + 24)
 
@@ -23,6 +24,7 @@ struct order_lock {
 struct order_locks {
     pthread_mutex_t mutex;           /* guards the table; a leaf */
     struct order_lock *table;
+    int64_t full_told;               /* mono ms: when the log was told that there are too many; under mutex */
 };
 
 /* 0 when it does not fit: no such queue can be locked. */
@@ -50,6 +52,14 @@ static struct order_lock *find(struct order_locks *l, const char *key, size_t n)
     return o;
 }
 
+static void tell_full(struct order_locks *l, int64_t now)
+{
+    if (now - l->full_told < 10000)
+        return;
+    l->full_told = now;
+    log_warn("all %d order locks are held: more queues cannot be consumed in order until some are given back", LOCKS_MAX);
+}
+
 /* Takes or renews; true when the client holds the queue now. */
 static bool take(struct order_locks *l, struct str group, struct str topic, int32_t queue, struct str client)
 {
@@ -63,6 +73,10 @@ static bool take(struct order_locks *l, struct str group, struct str topic, int3
     if (o && alive(o, now) && !str_is(client, o->client))
         return false;
     if (!o) {
+        if (HASH_COUNT(l->table) >= LOCKS_MAX) {
+            tell_full(l, now);
+            return false;
+        }
         o = calloc(1, sizeof(*o) + n);
         if (!o)
             return false;

@@ -107,6 +107,14 @@ $r = $a->call(34, {}, qq({"clientID":"many","producerDataSet":[],"consumerDataSe
 is($r->{code}, 0, '90,000 subscriptions are taken in the time of one answer');
 $r = $a->call(34, {}, '{"clientID":"many","producerDataSet":[],"consumerDataSet":[{"groupName":"g9","subscriptionDataSet":[{"topic":"T7"}]}]}');
 is(join(' ', keys %{decode_json($a->call(203, {consumerGroup => 'g9'})->{body})->{subscriptionTable}}), 'T7', '... and all but one given up');
+my $crowd = wire($m->{port});
+my $producers = sub { join ',', map { qq({"groupName":"p$_"}) } 1 .. $_[0] };
+$r = $crowd->call(34, {}, '{"clientID":"crowd","consumerDataSet":[],"producerDataSet":[' . $producers->(5000) . ']}');
+is($r->{code}, 1, 'a connection may not be in any number of groups');
+like($r->{remark}, qr/4096 groups at most/, '... and is told how many');
+$r = $crowd->call(34, {}, '{"clientID":"crowd","consumerDataSet":[],"producerDataSet":[' . $producers->(4000) . ']}');
+is($r->{code}, 0, 'those it is in already it may say again');
+undef $crowd;
 heartbeat($a, 'client-a', consumers => ['no/slash']);
 is(members($a, 'no/slash'), 1, 'a group with an impossible name is not made');
 
