@@ -390,10 +390,10 @@ static void answer(struct pull *p)
         reply_send(p->r, &out);
 }
 
-/* A pull whose messages have to be brought from the disk, or may not leave yet. */
-struct cold_pull {
+/* A pull whose queue or messages have to be brought from the disk, or may not leave yet. */
+struct distant_pull {
     struct pull p;                   /* its texts are gone, but not its request's */
-    int rc;                          /* of touch */
+    int rc;                          /* of touch, for messages */
 };
 
 static bool pull_run(struct request *r, int pass);
@@ -415,63 +415,51 @@ static void answer_disk_failed(struct pull *p)
 
 static void answer_brought(struct request *r)
 {
-    struct cold_pull *c = request_data(r);
+    struct distant_pull *d = request_data(r);
 
-    if (c->rc == 0) {
-        answer(&c->p);
+    if (d->rc == 0) {
+        answer(&d->p);
         request_free(r);
     } else {
-        store_release(c->p.found);
-        if (c->rc == -EBADMSG) {
+        store_release(d->p.found);
+        if (d->rc == -EBADMSG) {
             pull_kept(r, LOOKED | TOUCHED);
         } else {
-            answer_disk_failed(&c->p);
+            answer_disk_failed(&d->p);
             request_free(r);
         }
     }
-    free(c);
+    free(d);
 }
 
-static void bring(void *arg)
+static void bring_messages(void *arg)
 {
-    struct cold_pull *c = arg;
+    struct distant_pull *d = arg;
 
-    c->rc = touch(c->p.found);
-    request_to_loop(c->p.r, answer_brought);
+    d->rc = touch(d->p.found);
+    request_to_loop(d->p.r, answer_brought);
 }
 
-/* Hands a kept request to a thread that comes after all others, when it is due. false: there are too many already, it
- * was answered and freed, and so was what. */
-static bool give_to_disk(struct broker *b, struct request *kept, int64_t due, void (*work)(void *what), void *what)
+/* Hands the pull to a thread that comes after all others, when it is due. true: the request has another keeper now. */
+static bool hand_over(struct pull *p, void (*work)(void *distant_pull))
 {
-    request_set_data(kept, what);
-    if (server_work(b->server, due, work, what))
-        return true;
-    reply(kept, RC_SYSTEM_BUSY, "too many requests wait for the disk already");
-    request_free(kept);
-    free(what);
-    return false;
-}
-
-/* Hands a result that is far, and perhaps not due yet, to a thread that comes after all others. The request has another
- * keeper then: true. */
-static bool answer_cold(struct pull *p)
-{
-    struct cold_pull *later = malloc(sizeof(*later));
+    struct distant_pull *later = malloc(sizeof(*later));
     struct request *kept = later ? request_keep(p->r) : NULL;
 
-    if (!kept) {
-        if (!later)
-            reply(p->r, RC_SYSTEM_BUSY, "no memory to read from the disk");
-        store_release(p->found);
-        free(later);
-        return false;
+    if (kept) {
+        *later = (struct distant_pull){.p = *p};
+        later->p.r = kept;
+        request_set_data(kept, later);
+        if (server_work(p->b->server, p->due, work, later))
+            return true;
+        reply(kept, RC_SYSTEM_BUSY, "too many requests wait for the disk already");
+        request_free(kept);
+    } else if (!later) {
+        reply(p->r, RC_SYSTEM_BUSY, "no memory to read from the disk");
     }
-    later->p = *p;
-    later->p.r = kept;
-    if (!give_to_disk(p->b, kept, p->due, bring, later))
-        store_release(p->found);
-    return true;
+    store_release(p->found);
+    free(later);
+    return kept != NULL;
 }
 
 /* ---- holding ---- */
@@ -580,14 +568,6 @@ static int pull_once(struct pull *p, bool *held, struct fault *f)
     return rc;
 }
 
-/* A pull whose queue is to be brought into memory. */
-struct distant_pull {
-    struct request *r;
-    struct store *store;
-    struct store_queue *q;
-    int64_t offset;
-};
-
 static void pull_near(struct request *r)
 {
     free(request_data(r));
@@ -598,24 +578,8 @@ static void bring_queue(void *arg)
 {
     struct distant_pull *d = arg;
 
-    store_queue_bring(d->store, d->q, d->offset);    /* reading it says what was wrong */
-    request_to_loop(d->r, pull_near);
-}
-
-/* As answer_cold, for the queue's own files: the pull comes again when they are in memory. */
-static void bring_first(struct pull *p)
-{
-    struct distant_pull *later = malloc(sizeof(*later));
-    struct request *kept = later ? request_keep(p->r) : NULL;
-
-    if (!later)
-        reply(p->r, RC_SYSTEM_BUSY, "no memory to read from the disk");
-    if (kept) {
-        *later = (struct distant_pull){kept, p->b->store, p->q, p->h.offset};
-        give_to_disk(p->b, kept, 0, bring_queue, later);
-    } else {
-        free(later);
-    }
+    store_queue_bring(d->p.b->store, d->p.q, d->p.h.offset);     /* reading it says what was wrong */
+    request_to_loop(d->p.r, pull_near);
 }
 
 static void pull_on_worker(struct request *r) { pull_run(r, FIRST); }
@@ -657,9 +621,8 @@ static bool pull_run(struct request *r, int pass)
         rc = pull_once(&p, &held, &f);
     if (rc == -EINPROGRESS && request_on_loop(r)) {
         if (store_queue_loaded(p.q))
-            bring_first(&p);
-        else
-            request_to_worker(r, pull_on_worker);    /* once in a queue's life: not after all others */
+            return hand_over(&p, bring_queue);
+        request_to_worker(r, pull_on_worker);    /* once in a queue's life: not after all others */
         return true;
     }
     if (rc == -EINPROGRESS) {
@@ -684,7 +647,7 @@ static bool pull_run(struct request *r, int pass)
         return false;
     }
     if (request_on_loop(r))
-        return answer_cold(&p);
+        return hand_over(&p, bring_messages);
     return answer_here(&p);
 }
 
