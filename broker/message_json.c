@@ -4,6 +4,7 @@
 
 #include "broker/meta.h"
 #include "broker/state.h"
+#include "common/json_text.h"
 
 #define BODY_MAX ((size_t)64 << 20)      /* an unpacked body; Apache's own limit for bodies */
 #define COMPRESSION_MASK 0x700           /* MessageSysFlag: the kind of compression; 0 (old clients) and 3 are zlib */
@@ -79,33 +80,10 @@ bool broker_message_unpack(const struct message *m, struct buf *out)
     return false;
 }
 
-/* Bytes of the UTF-8 character at p, 0 when it is none (overlong forms and surrogates are none). */
-static size_t utf8_length(const unsigned char *p, size_t left)
-{
-    static const struct { unsigned char from, to, second_from, second_to; size_t n; } forms[] = {
-        {0x00, 0x7F, 0, 0, 1},          {0xC2, 0xDF, 0x80, 0xBF, 2}, {0xE0, 0xE0, 0xA0, 0xBF, 3},
-        {0xE1, 0xEC, 0x80, 0xBF, 3},    {0xED, 0xED, 0x80, 0x9F, 3}, {0xEE, 0xEF, 0x80, 0xBF, 3},
-        {0xF0, 0xF0, 0x90, 0xBF, 4},    {0xF1, 0xF3, 0x80, 0xBF, 4}, {0xF4, 0xF4, 0x80, 0x8F, 4},
-    };
-
-    for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
-        if (*p < forms[i].from || *p > forms[i].to)
-            continue;
-        if (forms[i].n > left || (forms[i].n > 1 && (p[1] < forms[i].second_from ||
-                                                     p[1] > forms[i].second_to)))
-            return 0;
-        for (size_t k = 2; k < forms[i].n; k++)
-            if (p[k] < 0x80 || p[k] > 0xBF)
-                return 0;
-        return forms[i].n;
-    }
-    return 0;
-}
-
 static bool is_utf8(struct str s)
 {
     while (s.n) {
-        size_t n = utf8_length((const unsigned char *)s.p, s.n);
+        size_t n = (unsigned char)*s.p < 0x80 ? 1 : utf8_length((const unsigned char *)s.p, s.n);
         if (!n)
             return false;
         s.p += n;
