@@ -385,8 +385,7 @@ int flush_start(struct store *s, struct fault *f)
     } mains[] = {{"flush-log", log_main}, {"flush-queues", queue_main}, {"flush-timer", timer_main}};
     struct flusher *fl = &s->flush;
 
-    fl->last_thorough = mono_ms();
-    fl->last_queue_thorough = s->dirty ? INT64_MIN / 2 : fl->last_thorough;     /* what recovery left is synced at the first round */
+    fl->last_thorough = fl->last_queue_thorough = mono_ms();
     fl->written = s->checkpoint;
     for (size_t i = 0; i < sizeof mains / sizeof *mains; i++) {
         int rc = thread_start(&fl->threads[i], mains[i].name, mains[i].main, s);

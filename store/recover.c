@@ -615,9 +615,7 @@ static int finish(struct store *s, struct scan *c, struct fault *f)
         return settling.rc;
     s->env.after_crash = false;
     atomic_store(&s->flush.flushed, c->from);
-    /* The checkpoint says as before where the next recovery would begin, which is not behind anything that was written to
-     * queues here: syncing them is left to the flusher. But those that were filled again begin before that. */
-    if ((rc = c->found_rebuild ? flush_queues(s, true) : flush_log(s)))
+    if ((rc = flush_queues(s, true)))
         return fault_errno(f, -rc, "sync what was recovered");
     return 0;
 }
@@ -642,17 +640,6 @@ static int read_log(struct store *s, struct scan *c, int64_t from, int64_t first
              " ms; %" PRId64 " queue units added, %" PRId64 " corrected",
              c->records, from, c->end, mono_ms() - began, c->units_written, c->units_corrected);
     return 0;
-}
-
-/* All queues are to be made again: whatever becomes of this run, the next one begins with the log's first file too, until
- * they are on disk. */
-static int forget_queues(struct store *s, struct fault *f)
-{
-    int rc;
-
-    s->checkpoint.queue_offset = s->checkpoint.queue_time = 0;
-    rc = checkpoint_write(s->checkpoint_path, &s->checkpoint);
-    return rc ? fault_errno(f, -rc, "write %s", s->checkpoint_path) : 0;
 }
 
 int recover(struct store *s, bool after_crash, struct fault *f)
@@ -686,7 +673,7 @@ int recover(struct store *s, bool after_crash, struct fault *f)
         at = first;
     if (at < 0)
         return cannot_read(&c, (int)at, f);
-    if ((!any && (rc = forget_queues(s, f))) || (rc = read_log(s, &c, at, first, f)))
+    if ((rc = read_log(s, &c, at, first, f)))
         return rc;
     return finish(s, &c, f);
 }

@@ -9,7 +9,6 @@
 #include "common/be.h"
 #include "common/file.h"
 #include "common/log.h"
-#include "store/checkpoint.h"
 #include "tests/unit/store_help.h"
 #include "tests/unit/tap.h"
 
@@ -82,15 +81,6 @@ static void test_clean_restart(void)
     test_clean(&conf);
 }
 
-static void remove_in(const struct store_conf *conf, const char *name)
-{
-    char path[256];
-
-    path_in(conf, name, path);
-    if (nftw(path, test_unlink, 16, FTW_DEPTH | FTW_PHYS))
-        printf("# remove %s: %s\n", path, strerror(errno));
-}
-
 /* Fills a store in a child, which is killed. */
 static void killed_after(const struct store_conf *conf, int n)
 {
@@ -122,46 +112,6 @@ static void test_killed(void)
     killed_after(&conf, 100);
     s = test_open(&conf);
     ok(all_right(s, 500), "nor by a second one");
-    test_close(s);
-    test_clean(&conf);
-}
-
-static int64_t vouched_offset(const struct store_conf *conf)
-{
-    struct checkpoint k;
-    struct fault f;
-    char path[256];
-
-    path_in(conf, "checkpoint", path);
-    return checkpoint_read(path, &k, &f) ? -1 : k.queue_offset;
-}
-
-/* Recovery leaves it to the flusher to put on disk what it wrote to queues, and until then the next one reads the same
- * part of the log. */
-static void test_killed_in_between(void)
-{
-    struct store_conf conf = test_conf();
-    struct store_stats st;
-    struct store *s;
-
-    conf.flush_interval_ms = conf.flush_queue_interval_ms = 60000;
-    killed_after(&conf, 300);
-    killed_after(&conf, 0);
-    is_int(vouched_offset(&conf), 0, "a start that recovered, and was killed, vouches for no queue");
-    s = test_open(&conf);
-    ok(all_right(s, 300), "the next one recovers the same");
-    test_close(s);
-    ok(vouched_offset(&conf) > 0, "a clean stop vouches for them");
-    remove_in(&conf, "consumequeue");
-    killed_after(&conf, 0);
-    is_int(vouched_offset(&conf), 0, "the queues were lost, made again, and killed: nothing is vouched for any more");
-    conf.flush_queue_interval_ms = 20;
-    s = test_open(&conf);
-    ok(all_right(s, 300), "all is there");
-    store_stats(s, &st);
-    for (int i = 0; i < 500 && vouched_offset(&conf) != st.log_max; i++)
-        usleep(20000);
-    is_int(vouched_offset(&conf), st.log_max, "and soon it is vouched for, while the store runs");
     test_close(s);
     test_clean(&conf);
 }
@@ -407,6 +357,15 @@ static void test_damage(int how)
 }
 
 /* ---- missing files ---- */
+
+static void remove_in(const struct store_conf *conf, const char *name)
+{
+    char path[256];
+
+    path_in(conf, name, path);
+    if (nftw(path, test_unlink, 16, FTW_DEPTH | FTW_PHYS))
+        printf("# remove %s: %s\n", path, strerror(errno));
+}
 
 static bool opens_with_all(const struct store_conf *conf, int64_t n)
 {
@@ -701,7 +660,6 @@ int main(void)
 {
     test_clean_restart();
     test_killed();
-    test_killed_in_between();
     test_tmp = test_memory();        /* thousands of starts */
     log_open("/dev/null", LOG_ERROR);
     stride = getenv("STORE_EVERY_BYTE") ? 1 : stride;
