@@ -407,28 +407,27 @@ static int touch(struct store_result *found)
     return rc ? rc : store_result_right(found) ? 0 : -EBADMSG;
 }
 
-static void answer_disk_failed(struct pull *p)
+/* rc: of touch. p's texts may be gone, but not its request's. true: the request has another keeper now. */
+static bool answer_touched(struct pull *p, int rc)
 {
+    if (rc == 0) {
+        answer(p);
+        return false;
+    }
+    store_release(p->found);
+    if (rc == -EBADMSG)
+        return pull_run(p->r, LOOKED | TOUCHED);
     reply(p->r, RC_SYSTEM_ERROR, DISK_FAILED, STR_ARG(command_ext(request_cmd(p->r), "topic")), p->h.queue_id,
           (long long)p->h.offset);
+    return false;
 }
 
 static void answer_brought(struct request *r)
 {
     struct distant_pull *d = request_data(r);
 
-    if (d->rc == 0) {
-        answer(&d->p);
+    if (!answer_touched(&d->p, d->rc))
         request_free(r);
-    } else {
-        store_release(d->p.found);
-        if (d->rc == -EBADMSG) {
-            pull_kept(r, LOOKED | TOUCHED);
-        } else {
-            answer_disk_failed(&d->p);
-            request_free(r);
-        }
-    }
     free(d);
 }
 
@@ -584,22 +583,6 @@ static void bring_queue(void *arg)
 
 static void pull_on_worker(struct request *r) { pull_run(r, FIRST); }
 
-/* On a worker, which may wait for the disk itself. */
-static bool answer_here(struct pull *p)
-{
-    int rc = touch(p->found);
-
-    if (rc == 0) {
-        answer(p);
-        return false;
-    }
-    store_release(p->found);
-    if (rc == -EBADMSG)
-        return pull_run(p->r, LOOKED | TOUCHED);
-    answer_disk_failed(p);
-    return false;
-}
-
 /* true: the request has another keeper now. */
 static bool pull_run(struct request *r, int pass)
 {
@@ -648,7 +631,7 @@ static bool pull_run(struct request *r, int pass)
     }
     if (request_on_loop(r))
         return hand_over(&p, bring_messages);
-    return answer_here(&p);
+    return answer_touched(&p, touch(p.found));     /* a worker may wait for the disk itself */
 }
 
 static void pull_kept(struct request *r, int pass)

@@ -13,7 +13,6 @@
 int registrar_open(struct broker *b, struct registrar **out, struct fault *f)
 {
     struct registrar *r = calloc(1, sizeof(*r));
-    pthread_condattr_t attr;
 
     if (!r)
         return fault_errno(f, ENOMEM, "starting the registration");
@@ -22,11 +21,8 @@ int registrar_open(struct broker *b, struct registrar **out, struct fault *f)
     r->zone = getenv("ROCKETMQ_ZONE") ? strdup(getenv("ROCKETMQ_ZONE")) : NULL;
     r->zone_mode = getenv("ROCKETMQ_ZONE_MODE") ? strdup(getenv("ROCKETMQ_ZONE_MODE")) : NULL;
     pthread_mutex_init(&r->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&r->wake, &attr);
-    pthread_cond_init(&r->answered, &attr);
-    pthread_condattr_destroy(&attr);
+    cond_init(&r->wake);
+    cond_init(&r->answered);
     *out = r;
     return 0;
 }

@@ -120,7 +120,6 @@ int saver_open(const char *config_dir, const struct saved_file *files, size_t n,
                struct saver **out, struct fault *f)
 {
     struct saver *s = calloc(1, sizeof(*s));
-    pthread_condattr_t attr;
     int rc;
 
     if (!s || !(s->all = calloc(n, sizeof(*s->all)))) {
@@ -142,11 +141,8 @@ int saver_open(const char *config_dir, const struct saved_file *files, size_t n,
         }
     }
     pthread_mutex_init(&s->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&s->work, &attr);
+    cond_init(&s->work);
     pthread_cond_init(&s->done, NULL);
-    pthread_condattr_destroy(&attr);
     rc = thread_start(&s->thread, "saver", run, s);
     if (rc) {
         pthread_mutex_destroy(&s->lock);

@@ -302,7 +302,6 @@ static void *run(void *arg)
 int schedule_open(struct broker *b, struct schedule **out, struct fault *f)
 {
     struct schedule *s = calloc(1, sizeof(*s));
-    pthread_condattr_t attr;
 
     if (!s)
         return fault_errno(f, ENOMEM, "making the table of delay levels");
@@ -312,10 +311,7 @@ int schedule_open(struct broker *b, struct schedule **out, struct fault *f)
     for (int level = 1; level <= s->n_levels; level++)
         s->delay_ms[level] = store_delay_ms(b->store, level);
     pthread_mutex_init(&s->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&s->wake, &attr);
-    pthread_condattr_destroy(&attr);
+    cond_init(&s->wake);
     *out = s;
     return 0;
 }

@@ -46,7 +46,6 @@ static void *run(void *arg)
 int ticker_start(void (*fn)(void *ctx, int64_t n), void *ctx, struct ticker **out)
 {
     struct ticker *t = calloc(1, sizeof(*t));
-    pthread_condattr_t attr;
     int rc;
 
     if (!t)
@@ -54,10 +53,7 @@ int ticker_start(void (*fn)(void *ctx, int64_t n), void *ctx, struct ticker **ou
     t->fn = fn;
     t->ctx = ctx;
     pthread_mutex_init(&t->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&t->wake, &attr);
-    pthread_condattr_destroy(&attr);
+    cond_init(&t->wake);
     rc = thread_start(&t->thread, "ticker", run, t);
     if (rc) {
         free(t);

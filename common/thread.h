@@ -7,6 +7,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <time.h>
 
 /* name: at most 15 bytes. attr NULL: as pthread_create has it. 0 or -errno. */
 static inline int thread_start_with(pthread_t *t, const char *name, const pthread_attr_t *attr, void *(*fn)(void *arg),
@@ -30,6 +31,17 @@ static inline int thread_start_with(pthread_t *t, const char *name, const pthrea
 static inline int thread_start(pthread_t *t, const char *name, void *(*fn)(void *arg), void *arg)
 {
     return thread_start_with(t, name, NULL, fn, arg);
+}
+
+/* A condition whose timed waits go by CLOCK_MONOTONIC, as mono_ms does: no jump of the clock wakes or holds them. */
+static inline void cond_init(pthread_cond_t *c)
+{
+    pthread_condattr_t attr;
+
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(c, &attr);
+    pthread_condattr_destroy(&attr);
 }
 
 #endif

@@ -27,17 +27,13 @@ struct keeper {
 int keeper_open(struct namesrv *ns, struct keeper **out)
 {
     struct keeper *k = calloc(1, sizeof(*k));
-    pthread_condattr_t attr;
 
     if (!k)
         return -ENOMEM;
     k->ns = ns;
     k->last = &k->first;
     pthread_mutex_init(&k->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&k->wake, &attr);
-    pthread_condattr_destroy(&attr);
+    cond_init(&k->wake);
     *out = k;
     return 0;
 }

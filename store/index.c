@@ -606,7 +606,6 @@ int index_open(struct store *s, bool after_crash, struct fault *f)
     struct index *x = &s->index;
     struct index_file_info info = {0};
     int64_t min = commit_log_min(&s->log);
-    pthread_condattr_t attr;
     int rc;
 
     if (asprintf(&x->dir, "%s/index", s->root) < 0) {
@@ -614,11 +613,8 @@ int index_open(struct store *s, bool after_crash, struct fault *f)
         return fault_errno(f, ENOMEM, "open the index");
     }
     pthread_mutex_init(&x->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&x->wake, &attr);
-    pthread_cond_init(&x->passed, &attr);
-    pthread_condattr_destroy(&attr);
+    cond_init(&x->wake);
+    cond_init(&x->passed);
     x->on = s->conf.index_enable;
     x->layout = (struct index_layout){s->conf.index_slots, s->conf.index_entries};
     if ((rc = load_files(s, after_crash, f)))

@@ -24,8 +24,8 @@ struct read_ahead {
     _Atomic int64_t whole;       /* records before this place have the CRC they say */
 };
 
-/* The file is read from the record at `at` on. check_crc: whole moves. Without a thread, or for a few pages, nothing happens. The file must stay mapped until
- * read_ahead_stop, which must follow. */
+/* The file is read from the record at `at` on. check_crc: the thread compares CRCs too. Without a thread, or for a few
+ * pages, nothing happens. The file must stay mapped until read_ahead_stop, which must follow. */
 void read_ahead_start(struct read_ahead *r, const struct mapped_file *file, int64_t at, bool check_crc);
 void read_ahead_stop(struct read_ahead *r);
 

@@ -299,12 +299,8 @@ static void *retention_main(void *arg)
 void retention_init(struct store *s)
 {
     struct retention *r = &s->retention;
-    pthread_condattr_t attr;
 
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&r->wake, &attr);
-    pthread_condattr_destroy(&attr);
+    cond_init(&r->wake);
     pthread_mutex_init(&r->lock, NULL);
     pthread_mutex_init(&r->files, NULL);
     pthread_mutex_init(&r->queue_files, NULL);

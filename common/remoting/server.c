@@ -8,6 +8,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/remoting/server_priv.h"
+#include "common/thread.h"
 
 #define BACKGROUND_THREADS 4
 #define ACCEPTS_A_ROUND 64          /* so that a storm of connections does not starve loop 0's own */
@@ -248,11 +249,7 @@ int server_open(const struct server_conf *conf, const struct server_ops *ops, st
     for (int i = 0; i < 2; i++)
         s->listeners[i] = (struct listener){.s = s, .fd = -1, .index = i};
     pthread_mutex_init(&s->pending_lock, NULL);
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&s->pending_less, &attr);
-    pthread_condattr_destroy(&attr);
+    cond_init(&s->pending_less);
     s->conf.name = strdup(conf->name ? conf->name : "server");
     rc = s->conf.name ? open_parts(s, f) : fault_errno(f, ENOMEM, "opening the server");
     if (rc) {

@@ -111,13 +111,9 @@ static void *background_main(void *arg)
 int workers_open(struct workers *w, int threads, int queue, bool background)
 {
     *w = (struct workers){.cap = (unsigned)queue, .n_threads = threads, .background = background};
-    pthread_condattr_t attr;
 
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_mutex_init(&w->lock, NULL);
-    pthread_cond_init(&w->more, &attr);
-    pthread_condattr_destroy(&attr);
+    cond_init(&w->more);
     w->ring = calloc(w->cap, sizeof(w->ring[0]));
     w->later = background ? calloc(w->cap, sizeof(w->later[0])) : NULL;
     w->threads = calloc((size_t)threads, sizeof(w->threads[0]));
