@@ -46,8 +46,11 @@ void pace_tick(struct broker *b)
 {
     struct pace *p = &b->pace;
     int64_t end = store_log_end(b->store), sent = (end - p->log_end) * (1000 / TICK_MS);
+    bool busy;
 
     p->quiet = sent ? 0 : p->quiet + 1;
     p->log_end = end;
-    atomic_store_explicit(&p->rate, p->quiet < QUIET_TICKS ? rate_now(broker_conf(b), sent) : 0, memory_order_relaxed);
+    busy = p->quiet < QUIET_TICKS;
+    atomic_store_explicit(&p->busy, busy, memory_order_relaxed);
+    atomic_store_explicit(&p->rate, busy ? rate_now(broker_conf(b), sent) : 0, memory_order_relaxed);
 }

@@ -393,22 +393,17 @@ static void answer(struct pull *p)
 /* A pull whose queue or messages have to be brought from the disk, or may not leave yet. */
 struct distant_pull {
     struct pull p;                   /* its texts are gone, but not its request's */
-    int rc;                          /* of touch, for messages */
+    int rc;                          /* of bring, for messages */
 };
 
 static bool pull_run(struct request *r, int pass);
 static void pull_kept(struct request *r, int pass);
 
-/* 0; -EIO: the disk does not give it; -EBADMSG: one of them is not what it should be. */
-static int touch(struct store_result *found)
-{
-    int rc = store_touch(found);
+/* As store_bring. While others send, what is kept in memory is better kept for what they send. */
+static int bring(struct pull *p) { return store_bring(p->b->store, p->found, pace_is_busy(&p->b->pace)); }
 
-    return rc ? rc : store_result_right(found) ? 0 : -EBADMSG;
-}
-
-/* rc: of touch. p's texts may be gone, but not its request's. true: the request has another keeper now. */
-static bool answer_touched(struct pull *p, int rc)
+/* rc: of bring. p's texts may be gone, but not its request's. true: the request has another keeper now. */
+static bool answer_brought(struct pull *p, int rc)
 {
     if (rc == 0) {
         answer(p);
@@ -422,11 +417,11 @@ static bool answer_touched(struct pull *p, int rc)
     return false;
 }
 
-static void answer_brought(struct request *r)
+static void messages_brought(struct request *r)
 {
     struct distant_pull *d = request_data(r);
 
-    if (!answer_touched(&d->p, d->rc))
+    if (!answer_brought(&d->p, d->rc))
         request_free(r);
     free(d);
 }
@@ -435,8 +430,8 @@ static void bring_messages(void *arg)
 {
     struct distant_pull *d = arg;
 
-    d->rc = touch(d->p.found);
-    request_to_loop(d->p.r, answer_brought);
+    d->rc = bring(&d->p);
+    request_to_loop(d->p.r, messages_brought);
 }
 
 /* Hands the pull to a thread that comes after all others, when it is due. true: the request has another keeper now. */
@@ -631,7 +626,7 @@ static bool pull_run(struct request *r, int pass)
     }
     if (request_on_loop(r))
         return hand_over(&p, bring_messages);
-    return answer_touched(&p, touch(p.found));     /* a worker may wait for the disk itself */
+    return answer_brought(&p, bring(&p));     /* a worker may wait for the disk itself */
 }
 
 static void pull_kept(struct request *r, int pass)

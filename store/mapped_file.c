@@ -77,6 +77,8 @@ static int open_at(const struct mapped_file *m, const char *dir, int flags)
     return fd < 0 ? -errno : fd;
 }
 
+int mapped_file_open_direct(const struct mapped_file *m, const char *dir) { return open_at(m, dir, O_RDONLY | O_DIRECT); }
+
 /* Over `at`, when it is not NULL: in place of what is mapped there, at once for whoever reads it. */
 static int map_at(struct mapped_file *m, int fd, char *at, bool writable)
 {

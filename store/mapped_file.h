@@ -49,6 +49,8 @@ int mapped_file_map(struct mapped_file *m, const char *dir, struct fault *f);
 /* Who writes to the mapping asks first: makes it writable where it is, readers notice nothing. 0, or -errno (-EROFS: the
  * file system is still read-only). One thread at a time. */
 int mapped_file_to_write(struct mapped_file *m, const char *dir);
+/* A descriptor that reads past the page cache; -errno, -EINVAL where the file system has no such thing. */
+int mapped_file_open_direct(const struct mapped_file *m, const char *dir);
 /* Takes the mapping away; nobody may be using it. */
 void mapped_file_unmap(struct mapped_file *m);
 /* Makes the file with its full length, of which the first `reserve` bytes have disk space (so that a full

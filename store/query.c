@@ -6,6 +6,7 @@
 
 #include "common/bus_guard.h"
 #include "common/log.h"
+#include "store/result.h"
 #include "store/store_impl.h"
 
 #define STEPS_MAX INT64_C(20000000)  /* entries that one query looks at: a whole chain of a file of Apache's size */

@@ -2,231 +2,19 @@
  * offsets are those of Apache's DefaultMessageStore.getMessage on a master. */
 #include <errno.h>
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #include "common/be.h"
 #include "common/bus_guard.h"
 #include "common/log.h"
+#include "store/result.h"
 #include "store/store_impl.h"
 
-#define FEW_IOV 32
 #define PAGE ((size_t)4096)
 #define WINDOW 64                    /* pages */
-#define FEW_FILES 2
 #define SCAN_DEFAULT 800             /* units: Apache's maxFilterMessageSize of 16000 bytes */
 #define BYTES_MAX (128 * 1024 * 1024)
-
-/* What store_get gives, with the files it holds. */
-struct result {
-    struct store_result pub;         /* first: store_release gets its address */
-    struct mapped_file **files;
-    int n_files, cap_files, cap_iov;
-    char *own;                       /* copies of its extents (store_own) */
-    struct mapped_file *few_files[FEW_FILES];
-    struct iovec few_iov[FEW_IOV];
-};
-
-static struct result *result_new(void)
-{
-    struct result *r = malloc(sizeof *r);
-
-    if (!r)
-        return NULL;
-    memset(&r->pub, 0, sizeof r->pub);
-    r->pub.iov = r->few_iov;
-    r->files = r->few_files;
-    r->n_files = 0;
-    r->cap_files = FEW_FILES;
-    r->cap_iov = FEW_IOV;
-    r->own = NULL;
-    return r;
-}
-
-void store_release(void *result)
-{
-    struct result *r = result;
-
-    if (!r)
-        return;
-    for (int i = 0; i < r->n_files; i++)
-        mapped_file_unref(r->files[i]);
-    if (r->files != r->few_files)
-        free(r->files);
-    if (r->pub.iov != r->few_iov)
-        free(r->pub.iov);
-    free(r->own);
-    free(r);
-}
-
-/* An array of twice its size, moved off the struct's own place the first time. NULL without memory. */
-static void *twice(void *p, const void *own, int cap, size_t each)
-{
-    void *q = realloc(p == own ? NULL : p, 2 * (size_t)cap * each);
-
-    if (q && p == own)
-        memcpy(q, own, (size_t)cap * each);
-    return q;
-}
-
-static int hold_file(struct result *r, struct mapped_file *m)
-{
-    if (r->n_files && r->files[r->n_files - 1] == m)
-        return 0;
-    if (r->n_files == r->cap_files) {
-        struct mapped_file **files = twice(r->files, r->few_files, r->cap_files, sizeof *files);
-        if (!files)
-            return -ENOMEM;
-        r->files = files;
-        r->cap_files *= 2;
-    }
-    r->files[r->n_files++] = mapped_file_ref(m);
-    return 0;
-}
-
-static int add_extent(struct result *r, char *p, size_t n)
-{
-    struct iovec *last = r->pub.n_iov ? &r->pub.iov[r->pub.n_iov - 1] : NULL;
-
-    if (last && (char *)last->iov_base + last->iov_len == p) {
-        last->iov_len += n;
-        return 0;
-    }
-    if (r->pub.n_iov == r->cap_iov) {
-        struct iovec *iov = twice(r->pub.iov, r->few_iov, r->cap_iov, sizeof *iov);
-        if (!iov)
-            return -ENOMEM;
-        r->pub.iov = iov;
-        r->cap_iov *= 2;
-    }
-    r->pub.iov[r->pub.n_iov++] = (struct iovec){p, n};
-    return 0;
-}
-
-int result_add(struct store_result **out, struct mapped_file *file, char *p, uint32_t size)
-{
-    struct result *r = *out ? (struct result *)*out : result_new();
-    int rc;
-
-    if (!r)
-        return -ENOMEM;
-    *out = &r->pub;
-    if (file && ((rc = hold_file(r, file)) || (rc = add_extent(r, p, size))))
-        return rc;
-    r->pub.n_messages += file != NULL;
-    r->pub.bytes += size;
-    return 0;
-}
-
-/* ---- what is in memory ---- */
-
-bool store_far(struct store *s, int64_t physical_offset)
-{
-    return commit_log_distance(&s->log, physical_offset) > s->conf.hot_bytes;
-}
-
-/* Behind a guard's -EIO. */
-static int tell_eio(const char *doing)
-{
-    char why[BUS_WHY_SIZE];
-
-    log_error("%s: %s", doing, bus_why(why, sizeof why));
-    return -EIO;
-}
-
-int store_touch(const struct store_result *r)
-{
-    for (int i = 0; i < r->n_iov; i++)
-        if (mapped_touch(r->iov[i].iov_base, r->iov[i].iov_len))
-            return tell_eio("read messages");
-    return 0;
-}
-
-/* What a queue's entry names must be a whole record (its CRC is the client's to check) that queues may name. */
-static bool looks_right(const char *p, int64_t at, uint32_t size)
-{
-    bool right;
-
-    bus_noted();
-    right = message_record_fits(p, size) && (int64_t)be64_get(p + RECORD_AT_PHYSICAL_OFFSET) == at &&
-            is_indexed((int32_t)be32_get(p + RECORD_AT_SYS_FLAG));
-    bus_noted();
-    return right;
-}
-
-/* Where in the log a place in one of its files is. */
-static int64_t log_place(const struct result *r, const char *p)
-{
-    for (int i = 0; i < r->n_files; i++)
-        if (p >= r->files[i]->map && p < r->files[i]->map + r->files[i]->size)
-            return r->files[i]->base + (p - r->files[i]->map);
-    return -1;
-}
-
-/* How many right records an extent is made of; -1: it is something else. */
-static int records_in(const struct iovec *v, int64_t at)
-{
-    const char *p = v->iov_base, *end = p + v->iov_len;
-    uint32_t size;
-    int n = 0;
-
-    for (; p < end; p += size, at += size, n++) {
-        size = (size_t)(end - p) < MESSAGE_MIN_SIZE ? 0 : be32_get(p);
-        if (size < MESSAGE_MIN_SIZE || size > (size_t)(end - p) || !looks_right(p, at, size))
-            return -1;
-    }
-    return n;
-}
-
-static int count_records(void *arg)
-{
-    const struct result *r = arg;
-    int sum = 0, n;
-
-    for (int i = 0; i < r->pub.n_iov; i++) {
-        if ((n = records_in(&r->pub.iov[i], log_place(r, r->pub.iov[i].iov_base))) < 0)
-            return -EBADMSG;
-        sum += n;
-    }
-    return sum == r->pub.n_messages ? 0 : -EBADMSG;
-}
-
-bool store_result_right(struct store_result *r) { return bus_guarded(count_records, r) == 0; }
-
-struct copying {
-    const struct store_result *from;
-    char *to;
-};
-
-static int copy_all(void *arg)
-{
-    struct copying *c = arg;
-    char *to = c->to;
-
-    for (int i = 0; i < c->from->n_iov; to += c->from->iov[i++].iov_len)
-        memcpy(to, c->from->iov[i].iov_base, c->from->iov[i].iov_len);
-    return 0;
-}
-
-int store_own(struct store_result *result)
-{
-    struct result *r = (struct result *)result;
-    struct copying c = {result, NULL};
-
-    if (r->own || !result->n_iov)
-        return 0;
-    if (!(c.to = malloc((size_t)result->bytes)))
-        return -ENOMEM;
-    if (bus_guarded(copy_all, &c)) {
-        free(c.to);
-        return tell_eio("read messages");
-    }
-    r->own = c.to;
-    result->n_iov = 1;
-    result->iov[0] = (struct iovec){c.to, (size_t)result->bytes};
-    return 0;
-}
 
 /* ---- one record ---- */
 
@@ -242,6 +30,11 @@ static int find_record(struct store *s, struct mapped_file **file, int64_t offse
         return 0;
     mapped_file_unref(*file);
     return commit_log_find(&s->log, offset, n, file);
+}
+
+bool store_far(struct store *s, int64_t physical_offset)
+{
+    return commit_log_distance(&s->log, physical_offset) > s->conf.hot_bytes;
 }
 
 static int64_t record_time(const char *p)
@@ -263,6 +56,7 @@ struct get {
     int64_t skip_before;             /* units naming offsets before it are passed over: their file is gone */
     const char *last;                /* the last record given */
     bool first_cold;
+    int64_t held_from, held_end;     /* this part of the log is in a buffer of cold_read */
     uintptr_t window;                /* the page from where on it was asked which are in memory */
     unsigned char resident[WINDOW];  /* as mincore says it */
 };
@@ -286,6 +80,14 @@ static bool is_resident(struct get *g, const char *p, size_t n)
         if (!page_is_resident(g, page))
             return false;
     return true;
+}
+
+/* Does it have to come from the disk? Asked of what is far. */
+static bool is_cold(struct get *g, const char *p, int64_t at, size_t n)
+{
+    if (at >= g->held_from && at < g->held_end)
+        return false;
+    return !cold_read_has(&g->s->cold, g->file->base, at, &g->held_from, &g->held_end) && !is_resident(g, p, n);
 }
 
 static bool is_full(const struct get *g, uint32_t size)
@@ -312,7 +114,7 @@ static int take_record(struct get *g, char *p, uint32_t size, bool far, bool col
     struct store_result *r = &g->r->pub;
     int rc;
 
-    if ((rc = hold_file(g->r, g->file)) || (rc = add_extent(g->r, p, size)))
+    if ((rc = result_extend(g->r, g->file, p, size)))
         return rc;
     if (r->n_messages == 0)
         g->first_cold = cold;
@@ -371,7 +173,7 @@ static int look_at(struct get *g, const struct store_entry *e)
     distant = store_far(g->s, e->physical_offset);
     /* What was written in this run is there; what was before, on a machine that was started anew, perhaps not. */
     far = (distant || e->physical_offset < g->s->run_from) && !g->limits->touched;
-    if (!far && !looks_right(p, e->physical_offset, e->size)) {
+    if (!far && !record_looks_right(p, e->physical_offset, e->size)) {
         miss(g, STORE_MESSAGE_WAS_REMOVING);
         return 0;
     }
@@ -379,7 +181,7 @@ static int look_at(struct get *g, const struct store_entry *e)
         miss(g, STORE_NO_MATCHED_MESSAGE);
         return 0;
     }
-    return take_record(g, p, e->size, far, distant && far && !is_resident(g, p, e->size));
+    return take_record(g, p, e->size, far, distant && far && is_cold(g, p, e->physical_offset, e->size));
 }
 
 static int scan_queue(struct get *g, struct store_queue *q, int64_t offset)
@@ -533,7 +335,7 @@ static int find_one(struct store *s, int64_t physical_offset, uint32_t size, str
     one->p = one->file->map + in_file;
     one->left = (size_t)left;
     if ((rc = bus_guarded(parse_record, one)))
-        return rc == -EIO ? tell_eio("read a message") : rc;
+        return rc == -EIO ? result_eio("read a message") : rc;
     return one->m.physical_offset != physical_offset || (size && one->m.size != size) ? -ENOENT : 0;
 }
 
@@ -543,8 +345,7 @@ static int give_one(struct store *s, const struct one_record *one, struct store_
 
     if (!r)
         return -ENOMEM;
-    hold_file(r, one->file);         /* one file, one extent: there is place for both */
-    add_extent(r, one->p, one->m.size);
+    result_extend(r, one->file, one->p, one->m.size);     /* one file, one extent: there is place for both */
     r->pub.status = STORE_FOUND;
     r->pub.n_messages = 1;
     r->pub.bytes = one->m.size;

@@ -252,6 +252,7 @@ int retention_round(struct store *s, int64_t now)
         c.delete_consume_queue_files_interval = 0;
     tell_others(s, &c);
     release_gone(s);
+    cold_read_rest(&s->cold, mono_ms());
     return n;
 }
 

@@ -147,6 +147,7 @@ static void free_store(struct store *s)
     pthread_mutex_destroy(&s->env.grow_lock);
     free(s->root);
     free(s->log_paths);
+    cold_read_free(&s->cold);
     free(s->queue_dir);
     free(s->ext_dir);
     free(s->checkpoint_path);
@@ -255,6 +256,7 @@ int store_open(const struct store_conf *conf, struct store **out, struct fault *
     s->boot_time = wall_ms();
     pthread_mutex_init(&s->append_lock, NULL);
     retention_init(s);
+    cold_read_init(&s->cold);
     if ((rc = flush_init(s))) {
         free(s);
         return fault_errno(f, -rc, "open the store");

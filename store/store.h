@@ -10,7 +10,7 @@
  *   short lock; nothing in it waits for a disk, except the rare roll to a new
  *   file that could not be allocated ahead.
  * - Reads of pages that are not in memory would make a network loop wait:
- *   ask result.far, and then do them on a worker (store_touch). */
+ *   ask result.far, and then do them on a worker (store_bring). */
 #ifndef STORE_STORE_H
 #define STORE_STORE_H
 
@@ -153,7 +153,7 @@ struct store_result {              /* malloc'd by store_get, given back by store
     int64_t bytes;
     bool far;                      /* some of it is far from the log's end, or of an earlier run: touch it on a worker before
                                     * sending. Even what the kernel calls resident may still be on its way from the disk.
-                                    * Nothing of that was looked at: ask store_result_right then */
+                                    * Nothing of that was looked at: store_bring does both */
     bool cold;                     /* some of it is far from the log's end, and not in memory */
     int n_iov;                     /* adjacent records are one extent */
     struct iovec *iov;             /* into the mapped log */
@@ -174,9 +174,10 @@ int store_load(struct store *s, int64_t physical_offset, uint32_t size, struct m
 int store_look(struct store *s, int64_t physical_offset, uint32_t size, struct message *m);
 /* Brings its pages into memory; may wait for the disk. 0, or -EIO: the disk does not give them (logged). */
 int store_touch(const struct store_result *r);
-/* Whether it is made of the records that the queue names. Reads it: touch it before. When not, a store_get with
- * limits.touched gives what is right. */
-bool store_result_right(struct store_result *r);
+/* The same for what is far, and looks at it. apart: where it lies close together it is read past the page cache into memory
+ * of the result's own, which costs those who do something else meanwhile less, and is of no use to who reads it next.
+ * 0; -EIO; -EBADMSG: it is not made of the records that the queue names, and a store_get with limits.touched gives what is. */
+int store_bring(struct store *s, struct store_result *r, bool apart);
 /* Copies its extents into memory of its own, as one, so that they can be read like any other memory: a mapped page
  * that the disk does not give would end the process. 0, -ENOMEM or -EIO (logged); the result is then as it was. */
 int store_own(struct store_result *r);

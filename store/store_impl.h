@@ -3,6 +3,7 @@
 #define STORE_IMPL_H
 
 #include "store/checkpoint.h"
+#include "store/cold_read.h"
 #include "store/commit_log.h"
 #include "store/consume_queue.h"
 #include "store/flush.h"
@@ -31,6 +32,7 @@ struct store {
     struct retention retention;
     struct flusher flush;
     struct index index;
+    struct cold_read cold;
     struct checkpoint checkpoint;    /* the queue thread's once it runs */
 
     /* The append lock guards the log's and all queues' ends, the dirty list, and the words on writes. Under it:
@@ -65,8 +67,6 @@ int recover(struct store *s, bool after_crash, struct fault *f);
 int64_t resync(struct store *s, struct mapped_file *file, int64_t at, int64_t not_before);
 /* The first whole record in (at, end) of the file, stored at or after not_before; -1: none (resync.c). */
 int64_t record_after(const struct mapped_file *file, int64_t at, int64_t end, int64_t not_before);
-/* Adds a record of the mapped file to *r, which is made when NULL; file NULL: makes it only. 0 or -ENOMEM (reader.c). */
-int result_add(struct store_result **r, struct mapped_file *file, char *p, uint32_t size);
 /* Turns writes off for good: a sync failed (append.c). */
 void writes_failed(struct store *s, int err, const char *what);
 /* Puts q on the list of queues to be synced; append lock held (append.c). */
