@@ -24,11 +24,8 @@ static void show_topic(const struct topic *t, struct topic_info *out, struct han
 
 static void show_last_time(struct broker *b, struct topic_info *out, struct handles *h)
 {
-    for (int32_t i = 0; i < h->n; i++) {
-        int64_t time = store_queue_last_time(b->store, h->q[i]);
-        if (time > out->last_time)
-            out->last_time = time;
-    }
+    if (h->n)
+        out->last_time = store_topic_last_time(b->store, h->q, h->n);
     free(h->q);
 }
 

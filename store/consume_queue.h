@@ -77,6 +77,8 @@ static inline int queue_load(struct queue_env *env, struct store_queue *q)
         atomic_store_explicit(&q->used, true, memory_order_relaxed);
     return atomic_load_explicit(&q->loaded, memory_order_acquire) ? 0 : queue_load_slow(env, q);
 }
+/* The same for n queues of one topic, if that has no directory, so none of them has one: asked once for all. Else nothing. */
+void queue_load_unused(struct queue_env *env, struct store_queue *const q[], int n);
 /* Recovery knows the log's end now (env->log_end): looks again at a queue that was loaded before that. */
 int queue_settle(struct queue_env *env, struct store_queue *q);
 

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -467,12 +468,13 @@ static int load_files(struct queue_env *env, struct store_queue *q, const char *
     return rc;
 }
 
-static int load(struct queue_env *env, struct store_queue *q)
+/* no_files: that is known already. */
+static int load(struct queue_env *env, struct store_queue *q, bool no_files)
 {
     char dir[4096];
     int rc = queue_dir(env, q, dir, sizeof dir);
 
-    if (!rc)
+    if (!rc && !no_files)
         rc = load_files(env, q, dir);
     q->flushed = INT64_MAX;
     if (!rc && !(rc = look_in(env, q, dir, look)) && !(rc = queue_ext_open(env, q)))
@@ -482,15 +484,37 @@ static int load(struct queue_env *env, struct store_queue *q)
     return rc;
 }
 
-int queue_load_slow(struct queue_env *env, struct store_queue *q)
+/* load_lock held. */
+static int load_once(struct queue_env *env, struct store_queue *q, bool no_files)
 {
     int rc = 0;
 
-    pthread_mutex_lock(&env->load_lock);
-    if (!atomic_load_explicit(&q->loaded, memory_order_relaxed) && !(rc = load(env, q)))
+    if (!atomic_load_explicit(&q->loaded, memory_order_relaxed) && !(rc = load(env, q, no_files)))
         atomic_store_explicit(&q->loaded, true, memory_order_release);
+    return rc;
+}
+
+int queue_load_slow(struct queue_env *env, struct store_queue *q)
+{
+    int rc;
+
+    pthread_mutex_lock(&env->load_lock);
+    rc = load_once(env, q, false);
     pthread_mutex_unlock(&env->load_lock);
     return rc;
+}
+
+void queue_load_unused(struct queue_env *env, struct store_queue *const q[], int n)
+{
+    char dir[4096];
+    int len = snprintf(dir, sizeof dir, "%s/%s", env->root, q[0]->topic);
+
+    /* A queue's directory is made by its own first unit, so not before it is loaded: nothing can come between. */
+    pthread_mutex_lock(&env->load_lock);
+    if (len > 0 && (size_t)len < sizeof dir && access(dir, F_OK) < 0 && errno == ENOENT)
+        for (int i = 0; i < n; i++)
+            load_once(env, q[i], true);
+    pthread_mutex_unlock(&env->load_lock);
 }
 
 int queue_settle(struct queue_env *env, struct store_queue *q)

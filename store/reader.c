@@ -448,6 +448,19 @@ int64_t store_queue_last_time(struct store *s, struct store_queue *q)
     return queue_load(&s->env, q) ? 0 : atomic_load_explicit(&q->last_time, memory_order_relaxed);
 }
 
+int64_t store_topic_last_time(struct store *s, struct store_queue *const q[], int n)
+{
+    int64_t last = 0;
+
+    if (n > 1 && !store_queue_loaded(q[0]))
+        queue_load_unused(&s->env, q, n);
+    for (int i = 0; i < n; i++) {
+        int64_t time = store_queue_last_time(s, q[i]);
+        last = time > last ? time : last;
+    }
+    return last;
+}
+
 int64_t store_time_at(struct store *s, struct store_queue *q, int64_t offset)
 {
     struct store_entry e;

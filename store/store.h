@@ -213,6 +213,8 @@ int64_t store_queue_max(struct store *s, struct store_queue *q);         /* next
  * Reads the log: may be cold. */
 int64_t store_time_at(struct store *s, struct store_queue *q, int64_t offset);
 int64_t store_queue_last_time(struct store *s, struct store_queue *q);   /* of the last message, 0 when none; never cold */
+/* The latest of those of all queues of a topic; the first call after a start is quicker than asking each. */
+int64_t store_topic_last_time(struct store *s, struct store_queue *const q[], int n);
 /* Queue offset for a time as SEARCH_OFFSET_BY_TIMESTAMP defines it (ConsumeQueue.binarySearchInQueueByTime). -errno when
  * the disk does not give what has to be looked at (logged). Reads the log. */
 int64_t store_offset_at_time(struct store *s, struct store_queue *q, int64_t timestamp_ms, bool upper);

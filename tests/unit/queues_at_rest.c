@@ -142,6 +142,40 @@ static void test_reads(const struct store_conf *conf)
     test_close(s);
 }
 
+/* What a listing of all topics asks of each. */
+static void test_last_time(const struct store_conf *conf)
+{
+    struct store *s = test_open(conf);
+    struct store_queue *used[QUEUES], *unused[QUEUES];
+    struct store_put put;
+    int64_t latest = 0;
+    char name[32];
+
+    for (int id = 0; id < QUEUES; id++) {
+        used[id] = store_queue(s, name_of(5, name), id);
+        unused[id] = store_queue(s, str_of("unused"), id);
+    }
+    is_int(store_topic_last_time(s, unused, QUEUES), 0, "a topic that has no directory has no last message");
+    ok(store_queue_loaded(unused[0]) && store_queue_loaded(unused[QUEUES - 1]), "and that is known of all its queues");
+    is_int(test_append(s, unused[1], 0, &put), 0, "one of them gets a message");
+    is_int(store_topic_last_time(s, unused, QUEUES), put.store_timestamp, "which is the topic's last then");
+    for (int id = 0; id < QUEUES; id++) {
+        int64_t time = store_time_at(s, used[id], EACH - 1);
+        latest = time > latest ? time : latest;
+    }
+    test_close(s);
+    s = test_open(conf);
+    for (int id = 0; id < QUEUES; id++) {
+        used[id] = store_queue(s, name_of(5, name), id);
+        unused[id] = store_queue(s, str_of("unused"), id);
+    }
+    ok(latest > 0, "a topic that has messages");
+    is_int(store_topic_last_time(s, used, QUEUES), latest, "has the time of the latest");
+    is_int(store_topic_last_time(s, unused, QUEUES), put.store_timestamp, "and so has one of which one queue was used");
+    is_int(store_queue_max(s, unused[0]), 0, "while the others are empty");
+    test_close(s);
+}
+
 static bool keep_late(void *arg, struct str topic)
 {
     int32_t t = -1;
@@ -364,7 +398,7 @@ static void test_race(const struct store_conf *conf)
 int main(void)
 {
     static void (*const tests[])(const struct store_conf *conf) = {
-        test_reads, test_deletes, test_recovery, test_no_place, test_old_place,
+        test_reads, test_last_time, test_deletes, test_recovery, test_no_place, test_old_place,
         test_old_time, test_lost, test_log_gone, test_snapshot, test_race,
     };
 
