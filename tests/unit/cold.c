@@ -6,6 +6,8 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 
+#include "broker/state.h"
+#include "store/store_impl.h"
 #include "tests/unit/peer.h"
 #include "tests/unit/broker_help.h"
 
@@ -50,6 +52,55 @@ static bool right_bodies(struct str body, int n, char first)
         if (!message_at(body, i, &m) || m.body.n != BODY || m.body.p[0] != first + i || m.body.p[BODY - 1] != first + i)
             return false;
     return !message_at(body, n, &m);
+}
+
+static bool send_one(const char *body)
+{
+    ask_send(&a, "T", 0, body, "");
+    return answer_to(&a, &r) == RC_SUCCESS;
+}
+
+static bool knows_direct(void)
+{
+    char path[128];
+    int fd;
+
+    snprintf(path, sizeof(path), "%s/commitlog/%020d", house_dir, 0);
+    fd = open(path, O_RDONLY | O_CLOEXEC | O_DIRECT);
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0;
+}
+
+/* While others send, old messages are read past the page cache (where the file system can). */
+static void test_busy(void)
+{
+    struct store *s;
+    bool used;
+    int good = 0, n = 0;
+
+    forget();
+    house_open(keys);
+    s = broker_store(house);
+    wait_until(send_one("x") && pace_is_busy(&house->pace));
+    for (int at = 0; at < MESSAGES; at += n) {
+        struct message m;
+        send_one("x");
+        ask_pull(&a, "g1", "T", 0, at);
+        n = answer_to(&a, &r) == RC_SUCCESS ? message_count(r.body) : 0;
+        for (int i = 0; i < n; i++)
+            good += message_at(r.body, i, &m) &&
+                    (at + i >= MESSAGES || (m.body.n == BODY && m.body.p[0] == 'A' + (at + i) % 26 && m.body.p[BODY - 1] == m.body.p[0]));
+        if (!n)
+            break;
+        good -= at + n > MESSAGES ? at + n - MESSAGES : 0;
+    }
+    is_int(good, MESSAGES, "while others send, all of them are given");
+    pthread_mutex_lock(&s->cold.lock);
+    used = s->cold.parts[0].bytes;
+    pthread_mutex_unlock(&s->cold.lock);
+    ok(used == knows_direct(), "past the page cache, where the file system can");
+    house_close();
 }
 
 /* The record whose body is all `of`, in the log's first file, gets another magic number. */
@@ -100,8 +151,7 @@ int main(void)
     make_group(CONSUMER_GROUP, "g1");
     for (int i = 0; i < MESSAGES; i++) {
         memset(body, 'A' + i % 26, BODY);
-        ask_send(&a, "T", 0, body, "");
-        sent += answer_to(&a, &r) == RC_SUCCESS;
+        sent += send_one(body);
     }
     is_int(sent, MESSAGES, "%d MiB are sent", MESSAGES * BODY >> 20);
     ask_pull(&a, "g1", "T", 0, 0);
@@ -125,6 +175,7 @@ int main(void)
         ok(right_bodies(r.body, 5, 'A'), "# SKIP this system did not forget the pages");
     }
     house_close();
+    test_busy();
     test_damaged();
     return tap_done();
 }
