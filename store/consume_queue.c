@@ -360,14 +360,14 @@ static int sync_directories(const struct queue_env *env, const struct store_queu
     return dir_sync(env->root);
 }
 
-int queue_sync(const struct queue_env *env, struct store_queue *q, int64_t from, int64_t to, bool new_files)
+/* Of the files that hold units [from, to); 0 or what `act` or the finding of a file said first. */
+static int each_file(const struct queue_env *env, struct store_queue *q, int64_t from, int64_t to,
+                     int (*act)(const struct mapped_file *m, const char *dir, int64_t from, int64_t to))
 {
     int64_t at = from * UNIT_SIZE, end = to * UNIT_SIZE;
     char dir[4096];
     int rc = queue_dir(env, q, dir, sizeof dir);
 
-    if (!rc && q->ext)                   /* first: no unit on disk names one that is not */
-        rc = queue_ext_sync(env, q);
     while (!rc && at < end) {
         struct mapped_file *m;
         int64_t file_end;
@@ -377,11 +377,40 @@ int queue_sync(const struct queue_env *env, struct store_queue *q, int64_t from,
             continue;
         }
         if (rc)
-            return atomic_load(&q->dead) ? 0 : rc;
+            return rc;
         file_end = m->base + m->size;
-        rc = mapped_file_sync(m, at - m->base, (end < file_end ? end : file_end) - m->base);
+        rc = act(m, dir, at - m->base, (end < file_end ? end : file_end) - m->base);
         mapped_file_unref(m);
         at = file_end;
     }
+    return rc;
+}
+
+static int begin_file(const struct mapped_file *m, const char *dir, int64_t from, int64_t to)
+{
+    mapped_file_sync_begin(m, dir, from, to);
+    return 0;
+}
+
+static int sync_file(const struct mapped_file *m, const char *dir, int64_t from, int64_t to)
+{
+    (void)dir;
+    return mapped_file_sync(m, from, to);
+}
+
+void queue_sync_begin(const struct queue_env *env, struct store_queue *q, int64_t from, int64_t to)
+{
+    if (!q->ext && !atomic_load(&q->dead))             /* else the extension comes first */
+        each_file(env, q, from, to, begin_file);
+}
+
+int queue_sync(const struct queue_env *env, struct store_queue *q, int64_t from, int64_t to, bool new_files)
+{
+    int rc = q->ext ? queue_ext_sync(env, q) : 0;      /* first: no unit on disk names one that is not */
+
+    if (!rc)
+        rc = each_file(env, q, from, to, sync_file);
+    if (rc == -ENOENT && atomic_load(&q->dead))
+        return 0;
     return rc || !new_files || atomic_load(&q->dead) ? rc : sync_directories(env, q);
 }

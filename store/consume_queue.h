@@ -136,6 +136,8 @@ int queue_unit(const struct queue_env *env, struct store_queue *q, struct unit_c
 void unit_cursor_end(struct unit_cursor *c);
 /* One unit, guarded. As queue_unit; -EIO (logged) also when the page of it could not be had. */
 int queue_unit_at(const struct queue_env *env, struct store_queue *q, int64_t offset, struct store_entry *out);
+/* Begins to put units [from, to) on disk; queue_sync waits for them, and tells what went wrong. */
+void queue_sync_begin(const struct queue_env *env, struct store_queue *q, int64_t from, int64_t to);
 /* Puts units [from, to) on disk, and the directories of files made since. 0 or -errno. */
 int queue_sync(const struct queue_env *env, struct store_queue *q, int64_t from, int64_t to, bool new_files);
 

@@ -239,6 +239,9 @@ static int sync_each(struct store *s, struct store_queue *q, bool thorough)
 {
     int rc = 0;
 
+    if (thorough)
+        for (struct store_queue *p = q; p; p = p->dirty_next)
+            queue_sync_begin(&s->env, p, p->flushed, queue_max(p));
     while (q) {
         struct queue_work work = work_of(s, q);
         queue_maps_trim(&s->maps, &s->append_lock);

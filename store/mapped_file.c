@@ -230,6 +230,17 @@ int mapped_file_sync(const struct mapped_file *m, int64_t from, int64_t to)
     return msync(m->map + from, (size_t)(to - from), MS_SYNC) < 0 ? -errno : 0;
 }
 
+void mapped_file_sync_begin(const struct mapped_file *m, const char *dir, int64_t from, int64_t to)
+{
+    int fd = from < to ? open_at(m, dir, O_RDWR) : -1;
+
+    /* Unlike a sync it takes no word of a failure, which the mapping's is to be told. */
+    if (fd >= 0) {
+        sync_file_range(fd, from, to - from, SYNC_FILE_RANGE_WRITE);
+        close(fd);
+    }
+}
+
 #ifdef MADV_POPULATE_WRITE
 /* Through a file description of its own. The kernel tells each of them once that writing back failed: told here, through
  * the mapping's own, it would be kept from the sync that somebody's acknowledgement waits for. */

@@ -64,6 +64,8 @@ bool mapped_is_resident(const char *p, size_t n);
 int mapped_touch(char *p, size_t n);
 /* Puts [from, to) (relative to the file) on disk: data, and the metadata needed to read it. 0 or -errno. */
 int mapped_file_sync(const struct mapped_file *m, int64_t from, int64_t to);
+/* Begins it, and does not wait: of several files, all are on their way before the first is waited for. */
+void mapped_file_sync_begin(const struct mapped_file *m, const char *dir, int64_t from, int64_t to);
 /* Brings [from, to) into memory for writing, so that who writes there takes no page faults; what is there stays. false:
  * some pages could not be had.
  * by_page: a page at a time. Else the kernel may bring a new part of a file in as one folio of megabytes: cheap, but it is
