@@ -377,7 +377,7 @@ static int each_file(const struct queue_env *env, struct store_queue *q, int64_t
             continue;
         }
         if (rc)
-            return rc;
+            return atomic_load(&q->dead) ? 0 : rc;
         file_end = m->base + m->size;
         rc = act(m, dir, at - m->base, (end < file_end ? end : file_end) - m->base);
         mapped_file_unref(m);
@@ -410,7 +410,5 @@ int queue_sync(const struct queue_env *env, struct store_queue *q, int64_t from,
 
     if (!rc)
         rc = each_file(env, q, from, to, sync_file);
-    if (rc == -ENOENT && atomic_load(&q->dead))
-        return 0;
     return rc || !new_files || atomic_load(&q->dead) ? rc : sync_directories(env, q);
 }

@@ -239,9 +239,6 @@ static int sync_each(struct store *s, struct store_queue *q, bool thorough)
 {
     int rc = 0;
 
-    if (thorough)
-        for (struct store_queue *p = q; p; p = p->dirty_next)
-            queue_sync_begin(&s->env, p, p->flushed, queue_max(p));
     while (q) {
         struct queue_work work = work_of(s, q);
         queue_maps_trim(&s->maps, &s->append_lock);
@@ -273,6 +270,15 @@ static int sync_together(struct store *s, struct store_queue *q, struct queue_wo
     return rc;
 }
 
+/* All are on their way to the disk before the first is waited for. */
+static void begin_each(struct store *s, struct store_queue *q)
+{
+    for (; q; q = q->dirty_next) {
+        queue_maps_trim(&s->maps, &s->append_lock);
+        queue_sync_begin(&s->env, q, q->flushed, queue_max(q));
+    }
+}
+
 /* q: a list that was taken off s->dirty. Its links stay as they are until done_with: is_dirty is still set. */
 static int sync_dirty(struct store *s, struct store_queue *q, bool thorough)
 {
@@ -286,6 +292,8 @@ static int sync_dirty(struct store *s, struct store_queue *q, bool thorough)
         fd = open(s->queue_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd >= 0 && fs_syncs_as_one(fd))
         work = malloc(n * sizeof *work);
+    if (thorough && n <= TOGETHER)
+        begin_each(s, q);
     rc = work ? sync_together(s, q, work, fd) : sync_each(s, q, thorough);
     free(work);
     if (fd >= 0)
