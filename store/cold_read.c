@@ -14,7 +14,7 @@
 
 void cold_read_init(struct cold_read *c)
 {
-    *c = (struct cold_read){.fd = -1};
+    *c = (struct cold_read){0};
     pthread_mutex_init(&c->lock, NULL);
 }
 
@@ -25,9 +25,6 @@ static void give_back(struct cold_read *c)
         c->parts[i].bytes = NULL;
         c->parts[i].n = c->parts[i].turn = 0;
     }
-    if (c->fd >= 0)
-        close(c->fd);
-    c->fd = -1;
 }
 
 void cold_read_free(struct cold_read *c)
@@ -44,17 +41,6 @@ void cold_read_rest(struct cold_read *c, int64_t now_ms)
         c->used_at = 0;
     }
     pthread_mutex_unlock(&c->lock);
-}
-
-static int open_file(struct cold_read *c, const struct mapped_file *file, const char *dir)
-{
-    if (c->fd >= 0 && c->fd_base == file->base)
-        return 0;
-    if (c->fd >= 0)
-        close(c->fd);
-    c->fd = mapped_file_open_direct(file, dir);
-    c->fd_base = file->base;
-    return c->fd < 0 ? c->fd : 0;
 }
 
 bool cold_read_has(const struct cold_read *c, int64_t base, int64_t at, int64_t *from, int64_t *end)
@@ -123,21 +109,23 @@ static ssize_t read_direct(int fd, int64_t in_file, char *to)
     return n < 0 ? -errno : n;
 }
 
-static int read_part(struct cold_read *c, struct cold_part *p, const struct mapped_file *file, const char *dir, int64_t at,
+static int read_part(struct cold_part *p, const struct mapped_file *file, const char *dir, int64_t at,
                      int64_t end)
 {
     int64_t in_file = at - file->base, left = file->size - in_file;
     size_t most = left < (int64_t)COLD_PART ? (size_t)left : COLD_PART;
     ssize_t n;
-    int rc;
+    int fd;
 
     p->n = 0;
     if (!p->bytes && !(p->bytes = aligned_alloc(ALIGN, COLD_PART)))
         return -ENOMEM;
-    if ((rc = open_file(c, file, dir)))
-        return rc;
-    n = mapped_is_resident(file->map + in_file, most) ? read_cached(c->fd, in_file, p->bytes, most) :
-                                                        read_direct(c->fd, in_file, p->bytes);
+    /* Open no longer than that: retention may delete the file, an administrator unmount its file system. */
+    if ((fd = mapped_file_open_direct(file, dir)) < 0)
+        return fd;
+    n = mapped_is_resident(file->map + in_file, most) ? read_cached(fd, in_file, p->bytes, most) :
+                                                        read_direct(fd, in_file, p->bytes);
+    close(fd);
     if (n < 0)
         return (int)n;
     p->at = at;
@@ -156,7 +144,7 @@ static ssize_t copy_piece(struct cold_read *c, const struct mapped_file *file, c
     if (n > COLD_PART - (size_t)in_part)
         n = COLD_PART - (size_t)in_part;
     /* Read before the log's end came by: it has more now. */
-    if ((p->at != begin || p->n < in_part + (int64_t)n) && (rc = read_part(c, p, file, dir, begin, end)))
+    if ((p->at != begin || p->n < in_part + (int64_t)n) && (rc = read_part(p, file, dir, begin, end)))
         return rc;
     p->turn = ++c->turn;
     if (p->n < in_part + (int64_t)n)

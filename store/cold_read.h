@@ -25,9 +25,7 @@ struct cold_read {
         char *bytes;                 /* NULL until it is first needed */
     } parts[COLD_PARTS];
     int64_t turn;
-    int64_t used_at;                 /* mono ms */
-    int fd;                          /* of the file that begins at fd_base; -1: none */
-    int64_t fd_base;
+    int64_t used_at;                 /* mono ms; 0: there are no buffers */
 };
 
 void cold_read_init(struct cold_read *c);
