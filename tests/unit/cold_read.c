@@ -2,7 +2,6 @@
  * system keeps pages that it is told to forget, or knows no O_DIRECT, there is less to see and the test says so. */
 #include <errno.h>
 #include <fcntl.h>
-#include <glob.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -34,23 +33,6 @@ static int append(struct store *s, int64_t n)
             failed += test_append(s, rare(s), next, &put) != 0;
     }
     return failed;
-}
-
-/* The system forgets what it has of the log; nobody has it mapped. */
-static void forget(const struct store_conf *conf)
-{
-    char pattern[512];
-    glob_t g = {0};
-
-    snprintf(pattern, sizeof pattern, "%s/commitlog/*", conf->root);
-    glob(pattern, 0, NULL, &g);
-    for (size_t i = 0; i < g.gl_pathc; i++) {
-        int fd = open(g.gl_pathv[i], O_RDONLY | O_CLOEXEC);
-        fsync(fd);
-        posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-        close(fd);
-    }
-    globfree(&g);
 }
 
 static bool knows_direct(const struct store_conf *conf)
@@ -145,7 +127,7 @@ static void test_apart(const struct store_conf *conf, bool direct)
     struct seen seen = {0};
     bool forgets;
 
-    forget(conf);
+    test_forget(conf, "commitlog/*");
     s = test_open(conf);
     forgets = resident(s) == 0;
     seen = read_all(s, 0);
@@ -198,7 +180,7 @@ static void test_growing(struct store_conf conf, bool direct)
         ok(is_right(&seen, 103 + 3 * (QUEUES - 1)) && (!direct || !seen.mapped), "and are right, with those before");
     }
     test_close(s);
-    forget(&conf);
+    test_forget(&conf, "commitlog/*");
     s = test_open(&conf);
     seen = (struct seen){0};
     read_from(s, queue(s, 0), 0, QUEUES, 0, &seen);
@@ -232,7 +214,7 @@ static void test_failing(const struct store_conf *conf)
     char path[512];
 
     flip(conf, RECORD_AT_MAGIC);
-    forget(conf);
+    test_forget(conf, "commitlog/*");
     s = test_open(conf);
     store_queue_load(s, queue(s, 0));
     r = store_get(s, queue(s, 0), 0, &limits, NULL);

@@ -1,9 +1,5 @@
 /* What of a queue's own files is in memory: who may not wait for the disk asks first, and has it brought by somebody
  * else. Where the system keeps pages that it is told to forget, there is nothing to see and the test says so. */
-#include <fcntl.h>
-#include <glob.h>
-#include <unistd.h>
-
 #include "store/store_impl.h"
 #include "tests/unit/store_help.h"
 #include "tests/unit/tap.h"
@@ -14,27 +10,10 @@
 
 static struct store_queue *queue(struct store *s) { return store_queue(s, str_of("TopicA"), 0); }
 
-/* Tells the system to forget files which nobody has mapped. */
-static void forget(const struct store_conf *conf, const char *files)
-{
-    char pattern[512];
-    glob_t g = {0};
-
-    snprintf(pattern, sizeof pattern, "%s/%s", conf->root, files);
-    glob(pattern, 0, NULL, &g);
-    for (size_t i = 0; i < g.gl_pathc; i++) {
-        int fd = open(g.gl_pathv[i], O_RDONLY | O_CLOEXEC);
-        fsync(fd);
-        posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-        close(fd);
-    }
-    globfree(&g);
-}
-
 static struct store *open_cold(const struct store_conf *conf)
 {
-    forget(conf, "consumequeue/TopicA/0/*");
-    forget(conf, "commitlog/*");
+    test_forget(conf, "consumequeue/TopicA/0/*");
+    test_forget(conf, "commitlog/*");
     return test_open(conf);
 }
 
