@@ -10,7 +10,7 @@
 #include "common/log.h"
 #include "store/store_impl.h"
 
-#define SPREAD_MAX 16                /* messages that lie further apart, in their own lengths, are read page by page */
+#define SPREAD_MAX 16                /* messages that lie further apart, in their own lengths, are read in the mapping */
 
 struct result *result_new(void)
 {

@@ -2,12 +2,12 @@
  * are those of the disk. Where the system keeps the pages anyway, there is nothing to see and the test says so. */
 #include "tests/unit/tap.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/mman.h>
 
 #include "broker/state.h"
 #include "store/store_impl.h"
+#include "tests/unit/pages.h"
 #include "tests/unit/peer.h"
 #include "tests/unit/broker_help.h"
 
@@ -20,29 +20,6 @@ static const char *const keys[] = {
 };
 static struct ask a;
 static struct command r;
-
-/* Tells the system to forget what it has of the log. */
-static void forget(void)
-{
-    char dir[128], path[400];
-    struct dirent *e;
-    DIR *d;
-
-    snprintf(dir, sizeof(dir), "%s/commitlog", house_dir);
-    d = opendir(dir);
-    while (d && (e = readdir(d))) {
-        int fd;
-        snprintf(path, sizeof(path), "%s/%s", dir, e->d_name);
-        fd = open(path, O_RDONLY | O_CLOEXEC);
-        if (fd < 0)
-            continue;
-        fsync(fd);
-        posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-        close(fd);
-    }
-    if (d)
-        closedir(d);
-}
 
 static bool right_bodies(struct str body, int n, char first)
 {
@@ -60,18 +37,6 @@ static bool send_one(const char *body)
     return answer_to(&a, &r) == RC_SUCCESS;
 }
 
-static bool knows_direct(void)
-{
-    char path[128];
-    int fd;
-
-    snprintf(path, sizeof(path), "%s/commitlog/%020d", house_dir, 0);
-    fd = open(path, O_RDONLY | O_CLOEXEC | O_DIRECT);
-    if (fd >= 0)
-        close(fd);
-    return fd >= 0;
-}
-
 /* While others send, old messages are read past the page cache (where the file system can). */
 static void test_busy(void)
 {
@@ -79,7 +44,7 @@ static void test_busy(void)
     bool used;
     int good = 0, n = 0;
 
-    forget();
+    pages_forget(house_dir, "commitlog/*");
     house_open(keys);
     s = broker_store(house);
     wait_until(send_one("x") && pace_is_busy(&house->pace));
@@ -99,7 +64,7 @@ static void test_busy(void)
     pthread_mutex_lock(&s->cold.lock);
     used = s->cold.parts[0].bytes;
     pthread_mutex_unlock(&s->cold.lock);
-    ok(used == knows_direct(), "past the page cache, where the file system can");
+    ok(used == pages_passable(house_dir), "past the page cache, where the file system can");
     house_close();
 }
 
@@ -159,7 +124,7 @@ int main(void)
     is_int(answer_to(&a, &r), RC_SUCCESS, "a pull from memory");
     ok(field_i64(&r, "suggestWhichBrokerId") == 0 && right_bodies(r.body, 5, 'A'), "has what it asked for, from here");
     house_close();
-    forget();
+    pages_forget(house_dir, "commitlog/*");
     house_open(keys);
     ask_pull(&a, "g1", "T", 0, MESSAGES);        /* the queue is loaded now, and its first entries are not in memory */
     answer_to(&a, &r);

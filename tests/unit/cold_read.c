@@ -7,6 +7,7 @@
 
 #include "common/clock.h"
 #include "store/store_impl.h"
+#include "tests/unit/pages.h"
 #include "tests/unit/store_help.h"
 #include "tests/unit/tap.h"
 
@@ -33,18 +34,6 @@ static int append(struct store *s, int64_t n)
             failed += test_append(s, rare(s), next, &put) != 0;
     }
     return failed;
-}
-
-static bool knows_direct(const struct store_conf *conf)
-{
-    char path[512];
-    int fd;
-
-    snprintf(path, sizeof path, "%s/commitlog/%020d", conf->root, 0);
-    fd = open(path, O_RDONLY | O_CLOEXEC | O_DIRECT);
-    if (fd >= 0)
-        close(fd);
-    return fd >= 0;
 }
 
 /* How many messages of a result are not those that begin with `first`, each `step` further. */
@@ -127,7 +116,7 @@ static void test_apart(const struct store_conf *conf, bool direct)
     struct seen seen = {0};
     bool forgets;
 
-    test_forget(conf, "commitlog/*");
+    pages_forget(conf->root, "commitlog/*");
     s = test_open(conf);
     forgets = resident(s) == 0;
     seen = read_all(s, 0);
@@ -180,7 +169,7 @@ static void test_growing(struct store_conf conf, bool direct)
         ok(is_right(&seen, 103 + 3 * (QUEUES - 1)) && (!direct || !seen.mapped), "and are right, with those before");
     }
     test_close(s);
-    test_forget(&conf, "commitlog/*");
+    pages_forget(conf.root, "commitlog/*");
     s = test_open(&conf);
     seen = (struct seen){0};
     read_from(s, queue(s, 0), 0, QUEUES, 0, &seen);
@@ -214,7 +203,7 @@ static void test_failing(const struct store_conf *conf)
     char path[512];
 
     flip(conf, RECORD_AT_MAGIC);
-    test_forget(conf, "commitlog/*");
+    pages_forget(conf->root, "commitlog/*");
     s = test_open(conf);
     store_queue_load(s, queue(s, 0));
     r = store_get(s, queue(s, 0), 0, &limits, NULL);
@@ -245,7 +234,7 @@ int main(void)
     s = test_open(&conf);
     is_int(append(s, N), 0, "%d messages", N);
     test_close(s);
-    direct = knows_direct(&conf);
+    direct = pages_passable(conf.root);
     test_apart(&conf, direct);
     test_cached(&conf);
     test_growing(conf, direct);

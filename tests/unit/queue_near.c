@@ -1,6 +1,7 @@
 /* What of a queue's own files is in memory: who may not wait for the disk asks first, and has it brought by somebody
  * else. Where the system keeps pages that it is told to forget, there is nothing to see and the test says so. */
 #include "store/store_impl.h"
+#include "tests/unit/pages.h"
 #include "tests/unit/store_help.h"
 #include "tests/unit/tap.h"
 
@@ -12,8 +13,8 @@ static struct store_queue *queue(struct store *s) { return store_queue(s, str_of
 
 static struct store *open_cold(const struct store_conf *conf)
 {
-    test_forget(conf, "consumequeue/TopicA/0/*");
-    test_forget(conf, "commitlog/*");
+    pages_forget(conf->root, "consumequeue/TopicA/0/*");
+    pages_forget(conf->root, "commitlog/*");
     return test_open(conf);
 }
 

@@ -3,9 +3,7 @@
 #ifndef TESTS_UNIT_STORE_HELP_H
 #define TESTS_UNIT_STORE_HELP_H
 
-#include <fcntl.h>
 #include <ftw.h>
-#include <glob.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -87,23 +85,6 @@ static int test_unlink(const char *path, const struct stat *st, int flag, struct
 __attribute__((unused)) static void test_clean(const struct store_conf *conf)
 {
     nftw(conf->root, test_unlink, 16, FTW_DEPTH | FTW_PHYS);
-}
-
-/* Tells the system to forget files which nobody has mapped. */
-__attribute__((unused)) static void test_forget(const struct store_conf *conf, const char *files)
-{
-    char pattern[512];
-    glob_t g = {0};
-
-    snprintf(pattern, sizeof pattern, "%s/%s", conf->root, files);
-    glob(pattern, 0, NULL, &g);
-    for (size_t i = 0; i < g.gl_pathc; i++) {
-        int fd = open(g.gl_pathv[i], O_RDONLY | O_CLOEXEC);
-        fsync(fd);
-        posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-        close(fd);
-    }
-    globfree(&g);
 }
 
 /* Body and properties of message number i; 20 to about 420 bytes. */
